@@ -1,0 +1,1 @@
+"""Measurements, each with the question it answers; results in `LOG.md` and `results/`."""

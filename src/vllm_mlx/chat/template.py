@@ -1,0 +1,183 @@
+"""A conversation to a prompt, through the model's chat template."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
+from transformers import PreTrainedTokenizerBase
+
+from vllm_mlx.chat.render import message_dicts, tool_dicts
+from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.core.errors import ContextOverflow, InvalidRequest, ModelLoadError
+from vllm_mlx.core.messages import Text, ToolCall, ToolResult
+from vllm_mlx.core.requests import ChatInput
+
+_MAX_REASON = 300
+MAX_VARIABLES = 256
+
+# What a request may not set: arguments of the library's own function (`tokenize` and `chat_template` among
+# them: CVE-2025-62426), and names that the sandbox gives to every template. `documents` is meant for callers.
+_RESERVED = (
+    frozenset(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
+    | {"messages", "conversations", "compiled_template", "args"}
+    | {"raise_exception", "strftime_now", "namespace", "dict", "range", "lipsum", "cycler", "joiner", "loop"}
+) - {"documents"}
+
+_FALLBACK_ROLES = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant"}
+
+
+class Prompt(NamedTuple):
+    """A rendered conversation.
+
+    Attributes:
+        text: what the template wrote.
+        token_ids: the same as the model reads it.
+        thinking: the text ends inside an open reasoning block, so that the model goes on thinking.
+    """
+
+    text: str
+    token_ids: list[int]
+    thinking: bool
+
+
+class ChatTemplate:
+    """Renders conversations for one model; any thread may call it.
+
+    A model without a template gets lines of "User: ..." and "Assistant: ...", and no tools. Control tokens
+    that a message spells out are read as control tokens, as the Hugging Face convention has it. Time and
+    size are the caller's to bound.
+
+    Args:
+        tokenizer: the model's.
+        reasoning_tags: open and close tag of the thought, where the output format has them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, reasoning_tags: tuple[str, str] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._tags = reasoning_tags
+
+    @property
+    def source(self) -> str | None:
+        """The template's text (the one for tools, if there are two); None without a template."""
+        return self._tokenizer.chat_template(tools=True)
+
+    def render(self, chat: ChatInput, context_tokens: int | None = None) -> Prompt:
+        """Render and tokenise.
+
+        Args:
+            context_tokens: a conversation far longer is refused before it is worked on.
+
+        Raises:
+            InvalidRequest: the conversation is empty, a reserved variable is set, or the template refuses.
+            ContextOverflow: the conversation is far longer than `context_tokens`.
+            ModelLoadError: the template itself is broken.
+        """
+        self._check(chat)
+        if context_tokens is not None and len(chat.messages) > context_tokens:
+            raise ContextOverflow(
+                f"This model's context is {context_tokens} tokens, but the conversation has "
+                f"{len(chat.messages)} messages.",
+                param="messages",
+            )
+        # `none` promises that no tool is called; a model that sees none can keep that promise.
+        tools = tool_dicts(chat.tools) if chat.tool_choice.mode != "none" else []
+        source = self._tokenizer.chat_template(tools=bool(tools))
+        if source is None:
+            text = self._fallback(chat, bool(tools))
+        else:
+            text = self._render(chat, tools, developer_role="developer" in source)
+        ids = self._tokenizer.encode(text, add_special_tokens=source is None, context_tokens=context_tokens)
+        return Prompt(text, ids, self._ends_thinking(chat, text))
+
+    def thinking_open(self, prompt: str) -> bool:
+        """Whether a rendered prompt ends right after an opened reasoning tag."""
+        return self._tags is not None and prompt.rstrip().endswith(self._tags[0])
+
+    def _check(self, chat: ChatInput) -> None:
+        if not chat.messages:
+            raise InvalidRequest("messages must not be empty", param="messages")
+        if len(chat.template_kwargs) > MAX_VARIABLES:
+            raise InvalidRequest(
+                f"chat_template_kwargs may hold at most {MAX_VARIABLES} variables",
+                param="chat_template_kwargs",
+            )
+        for name in chat.template_kwargs:
+            if not isinstance(name, str) or name in _RESERVED or name.startswith("_"):
+                raise InvalidRequest(
+                    f"chat_template_kwargs may not set {str(name)[:40]!r}", param="chat_template_kwargs"
+                )
+        if chat.continue_final_message:
+            last = chat.messages[-1]
+            if last.role != "assistant" or any(isinstance(p, ToolCall | ToolResult) for p in last.parts):
+                raise InvalidRequest(
+                    "continue_final_message needs a last message of the assistant without tool calls",
+                    param="messages",
+                )
+
+    def _render(self, chat: ChatInput, tools: list[dict[str, Any]], *, developer_role: bool) -> str:
+        try:
+            return self._tokenizer.apply_template(
+                message_dicts(chat.messages, developer_role=developer_role),
+                tools=tools or None,
+                add_generation_prompt=not chat.continue_final_message,
+                continue_final_message=_continued_field(chat),
+                variables=chat.template_kwargs,
+            )
+        except TemplateSyntaxError as error:
+            raise ModelLoadError("The model's chat template has a syntax error.") from error
+        except (UndefinedError, SecurityError) as error:
+            raise _refused("it asks for something that the conversation does not have") from error
+        except TemplateError as error:  # the template's own raise_exception
+            raise _refused(_bounded(str(error))) from error
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
+            raise _refused(f"it failed with {type(error).__name__}") from error
+
+    def _fallback(self, chat: ChatInput, tools: bool) -> str:
+        if tools:
+            raise InvalidRequest(
+                "The model has no chat template and so cannot be given tools.", param="tools"
+            )
+        lines = [
+            f"{_FALLBACK_ROLES.get(turn['role'], 'Tool')}: {turn['content']}"
+            for turn in message_dicts(chat.messages, developer_role=False)
+        ]
+        if not chat.continue_final_message:
+            lines.append("Assistant:")
+        return "\n".join(lines)
+
+    def _ends_thinking(self, chat: ChatInput, prompt: str) -> bool:
+        if self._tags is None:
+            return False
+        field = _continued_field(chat)
+        if field == "content":
+            said = chat.messages[-1].text()
+            if said:
+                return said.rfind(self._tags[0]) > said.rfind(self._tags[1])
+        return field == "reasoning_content" or self.thinking_open(prompt)
+
+
+def _continued_field(chat: ChatInput) -> str | bool:
+    """Which part of the last message goes on: its thought, if it has not begun to answer."""
+    if not chat.continue_final_message:
+        return False
+    parts = chat.messages[-1].parts
+    return "content" if not parts or any(isinstance(part, Text) for part in parts) else "reasoning_content"
+
+
+def _refused(reason: str) -> InvalidRequest:
+    return InvalidRequest(f"The model's chat template refused the conversation: {reason}", param="messages")
+
+
+def _bounded(text: str) -> str:
+    """A template's message in one short printable line."""
+    line = "".join(char if char.isprintable() else " " for char in text[: 2 * _MAX_REASON])
+    return line if len(line) <= _MAX_REASON else line[: _MAX_REASON - 3] + "..."

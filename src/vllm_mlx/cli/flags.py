@@ -1,0 +1,196 @@
+"""Turns the settings of `config.py` into flags of a parser, and text into settings' values."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from vllm_mlx.cli.refused import REFUSED
+from vllm_mlx.config import InvalidSetting, Rule, Setting, settings
+
+AREA_TITLES = {"model": "Model", "engine": "Engine", "cache": "KV cache", "server": "Server"}
+USAGE_ERROR = 2
+_WORDS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, and which knows close and refused names."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("allow_abbrev", False)
+        options.setdefault("formatter_class", _Help)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line on stderr and exit with 2."""
+        sys.stderr.write(f"vllm-mlx: error: {message}\n")
+        sys.exit(USAGE_ERROR)
+
+    def parse_strictly(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse; a flag that is refused or unknown ends the program with a sentence about it."""
+        for word in argv:
+            flag = word.partition("=")[0]
+            if flag in REFUSED:
+                self.error(f"{flag}: {REFUSED[flag]}")
+        known, rest = self.parse_known_args(list(argv))
+        if rest:
+            every = [flag for _, flags in spellings() for flag in flags]
+            self.error(unknown(rest[0].partition("=")[0], [*every, "--config", "--help", "--version"]))
+        return known
+
+
+class _Help(argparse.HelpFormatter):
+    """Wider than argparse's own, so that a flag and its help mostly fit one line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36, width=110)
+
+
+class _Collect(argparse.Action):
+    """Keeps the value, or the smaller of two where the setting says that the smaller one counts."""
+
+    def __init__(self, *, rule: Rule, **options: Any) -> None:
+        super().__init__(**options)
+        self._rule = rule
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        earlier = getattr(namespace, self.dest, None)
+        if self._rule.smallest_wins and earlier is not None:
+            values = min(earlier, values)
+        setattr(namespace, self.dest, values)
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """The sentence for a name that does not exist, with the nearest one that does."""
+    close = difflib.get_close_matches(name, known, 1)
+    kind = "flag" if name.startswith("-") else "argument"
+    return f"unknown {kind} {name}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def flag_of(name: str) -> str:
+    """`max_num_seqs` is `--max-num-seqs`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """`max_num_seqs` is `VLLM_MLX_MAX_NUM_SEQS`."""
+    return "VLLM_MLX_" + name.upper()
+
+
+def flags_of(one: Setting) -> list[str]:
+    """Every spelling on the command line that gives this setting a value, the main one first."""
+    on = [flag_of(one.name), *one.rule.aliases]
+    if one.kind is not bool:
+        return on
+    off = [] if one.rule.always_on else [_off(flag_of(one.name))]
+    return [*on, *off, *one.rule.off_aliases]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give the parser a flag for each setting, grouped by area; absent flags leave no attribute.
+
+    The setting `model` is the command's positional argument and gets no flag.
+    """
+    groups: dict[str, Any] = {}
+    for one in settings():
+        if one.name == "model":
+            continue
+        if one.area not in groups:
+            groups[one.area] = parser.add_argument_group(AREA_TITLES[one.area])
+        if one.kind is bool:
+            _add_switch(groups[one.area], one)
+        else:
+            groups[one.area].add_argument(
+                flag_of(one.name),
+                *one.rule.aliases,
+                dest=one.name,
+                default=argparse.SUPPRESS,
+                action=_Collect,
+                rule=one.rule,
+                type=_reader(one),
+                metavar=one.rule.metavar or _metavar(one),
+                help=_help(one),
+            )
+
+
+def read(one: Setting, text: str) -> Any:
+    """The value that a text of the command line or the environment stands for.
+
+    Raises:
+        InvalidSetting: the text is no value of the setting's type.
+    """
+    if one.kind is str:
+        return text
+    if one.kind is bool:
+        if text.strip().lower() not in _WORDS:
+            raise InvalidSetting(one.name, f"must be true or false, not {text!r}")
+        return _WORDS[text.strip().lower()]
+    try:
+        return one.kind(text)
+    except ValueError:
+        kind = "a whole number" if one.kind is int else "a number"
+        shown = text if len(text) <= 40 else text[:40] + "..."
+        raise InvalidSetting(one.name, f"must be {kind}, not {shown!r}") from None
+
+
+def _reader(one: Setting) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            return read(one, text)
+        except InvalidSetting as error:
+            raise argparse.ArgumentTypeError(error.problem) from None
+
+    return convert
+
+
+def _add_switch(group: Any, one: Setting) -> None:
+    on = [flag_of(one.name), *one.rule.aliases]
+    off = [flag for flag in flags_of(one) if flag not in on]
+    group.add_argument(
+        *on, dest=one.name, default=argparse.SUPPRESS, action="store_const", const=True, help=_help(one)
+    )
+    if off:
+        group.add_argument(
+            *off,
+            dest=one.name,
+            default=argparse.SUPPRESS,
+            action="store_const",
+            const=False,
+            help=f"the opposite of {on[0]}",
+        )
+
+
+def _off(flag: str) -> str:
+    return "--no-" + flag.removeprefix("--")
+
+
+def _metavar(one: Setting) -> str:
+    return {int: "N", float: "X", str: "TEXT"}[one.kind]
+
+
+def _help(one: Setting) -> str:
+    text = one.rule.help
+    if one.rule.choices:
+        text += f" ({', '.join(one.rule.choices)})"
+    if one.default is None or one.rule.always_on:
+        return text.replace("%", "%%")
+    shown = ("on" if one.default else "off") if one.kind is bool else one.default
+    return f"{text} [{shown}]".replace("%", "%%")
+
+
+def spellings() -> Iterator[tuple[Setting, list[str]]]:
+    """Each setting with its flags; what the reference page and its test are made from."""
+    for one in settings():
+        yield one, ([] if one.name == "model" else flags_of(one))

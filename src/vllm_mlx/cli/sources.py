@@ -1,0 +1,99 @@
+"""Joins what the command line, the environment and a YAML file say into one checked `Config`.
+
+The command line wins over the environment, the environment over the file, the file over the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vllm_mlx.cli.flags import flag_of, read, variable_of
+from vllm_mlx.config import Config, InvalidSetting, Setting, areas, settings
+
+CONFIG_VARIABLE = "VLLM_MLX_CONFIG"
+
+
+class BadSource(Exception):
+    """A setting, wherever it came from, that cannot be used; the text is for the person who wrote it."""
+
+
+def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Config:
+    """Build the configuration.
+
+    Args:
+        flags: setting name to value, only those that stood on the command line.
+        environment: the process's environment; `VLLM_MLX_<NAME>` is read.
+        file: a YAML mapping of setting names to values, or None.
+
+    Raises:
+        BadSource: one of them holds something that is no setting, or a value that it cannot have.
+    """
+    known = {one.name: one for one in settings()}
+    values: dict[str, Any] = {}
+    shown_as: dict[str, str] = {}
+    for name, value in _from_file(file, known).items():
+        values[name], shown_as[name] = value, f"{name} in {file}"
+    for name, value in _from_environment(environment, known).items():
+        values[name], shown_as[name] = value, variable_of(name)
+    for name, value in flags.items():
+        values[name], shown_as[name] = value, "model" if name == "model" else flag_of(name)
+    return _build(values, shown_as)
+
+
+def _build(values: Mapping[str, Any], shown_as: Mapping[str, str]) -> Config:
+    parts: dict[str, Any] = {}
+    try:
+        for area, cls in areas().items():
+            names = [one.name for one in settings() if one.area == area]
+            parts[area] = cls(**{name: values[name] for name in names if name in values})
+    except InvalidSetting as error:
+        raise BadSource(f"{shown_as[error.name]} {error.problem}") from None
+    return Config(**parts)
+
+
+def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, one in known.items():
+        text = environment.get(variable_of(name))
+        if text is None:
+            continue
+        try:
+            found[name] = read(one, text)
+        except InvalidSetting as error:
+            raise BadSource(f"{variable_of(name)} {error.problem}") from None
+    return found
+
+
+def _from_file(file: Path | None, known: Mapping[str, Setting]) -> dict[str, Any]:
+    if file is None:
+        return {}
+    content = _yaml(file)
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise BadSource(f"{file} must hold `name: value` lines")
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            raise BadSource(f"{file} has no setting {key}" + (f"; did you mean {close[0]}?" if close else ""))
+        if known[name].rule.json_object and isinstance(value, dict):
+            value = json.dumps(value)
+        found[name] = value
+    return found
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return msgspec.yaml.decode(file.read_bytes())
+    except OSError as error:
+        raise BadSource(f"cannot read {file}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BadSource(f"{file} is not valid YAML") from None

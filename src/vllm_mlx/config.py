@@ -1,0 +1,303 @@
+"""Every setting of the server, each once: command line, environment, YAML and docs are made from this.
+
+A field's metadata is a `Rule`: its help, the values it allows, and the reference implementation's name for
+it where that name differs. A setting is checked when its area is built, whoever builds it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+RULE = "rule"
+
+
+class InvalidSetting(ValueError):
+    """A setting has a value it cannot have.
+
+    Args:
+        name: the field's name.
+        problem: what is wrong, to be read after the name: "must be ..., not ...".
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a setting is for and what it may be.
+
+    Args:
+        help: one line for the help text and the reference page.
+        aliases: other flags for it, in full ("--max-kv-size").
+        off_aliases: other flags that switch a boolean off ("--disable-prefix-cache").
+        metavar: what the help shows for the value.
+        choices: the only texts allowed; empty means any.
+        minimum: smallest number allowed.
+        maximum: largest number allowed.
+        above_zero: zero itself is not allowed (for fractions and durations).
+        smallest_wins: where the flag and an alias are both given, the smaller value counts.
+        always_on: a switch that this server cannot turn off; it is accepted for compatibility.
+        json_object: the text is a JSON object.
+    """
+
+    help: str
+    aliases: tuple[str, ...] = ()
+    off_aliases: tuple[str, ...] = ()
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above_zero: bool = False
+    smallest_wins: bool = False
+    always_on: bool = False
+    json_object: bool = False
+
+
+def setting(default: Any, help: str, **rules: Any) -> Any:
+    """A dataclass field that is also a flag, an environment variable and a row of the reference page."""
+    return field(default=default, metadata={RULE: Rule(help=help, **rules)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which model, under which name, with which defaults for requests that leave a field out."""
+
+    model: str = setting("demo", "Hugging Face id or local folder; `demo` is the bundled model")
+    served_model_name: str | None = setting(None, "name shown in /v1/models and accepted in requests")
+    offline: bool = setting(False, "never contact a model hub; only local files")
+    dtype: str = setting(
+        "auto",
+        "number format of the weights; auto: the model's own, float32 on a CPU",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    max_tokens: int = setting(4096, "most tokens to generate where the request does not say", minimum=1)
+    max_request_tokens: int | None = setting(None, "largest max_tokens a request may ask for", minimum=1)
+    default_temperature: float | None = setting(
+        None, "temperature where the request does not say", minimum=0, maximum=100
+    )
+    default_top_p: float | None = setting(
+        None, "top_p where the request does not say", minimum=0, maximum=1, above_zero=True
+    )
+    default_top_k: int | None = setting(
+        None, "top_k where the request does not say; 0 or -1 keeps every token", minimum=-1
+    )
+    default_min_p: float | None = setting(None, "min_p where the request does not say", minimum=0, maximum=1)
+    default_presence_penalty: float | None = setting(
+        None, "presence penalty where the request does not say", minimum=-2, maximum=2
+    )
+    default_repetition_penalty: float | None = setting(
+        None, "repetition penalty where the request does not say", minimum=0, maximum=100, above_zero=True
+    )
+    default_chat_template_kwargs: str | None = setting(
+        None, "JSON object with variables for the chat template", metavar="JSON", json_object=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How steps are put together."""
+
+    continuous_batching: bool = setting(True, "always on; accepted for compatibility", always_on=True)
+    max_num_seqs: int = setting(
+        256,
+        "most sequences in one step",
+        aliases=("--completion-batch-size",),
+        smallest_wins=True,
+        minimum=1,
+    )
+    max_model_len: int | None = setting(
+        None, "context in tokens; default is the model's", aliases=("--max-kv-size",), minimum=1
+    )
+    max_num_batched_tokens: int = setting(2048, "token budget of one step", minimum=1)
+    prefill_step_size: int = setting(
+        512,
+        "most prompt tokens of one sequence in one step",
+        aliases=("--chunked-prefill-tokens",),
+        smallest_wins=True,
+        minimum=1,
+    )
+    max_itl_ms: float | None = setting(
+        None,
+        "longest wait in milliseconds between two tokens of a stream while prompts are read: a step takes "
+        "only as many prompt tokens as are expected to keep to it (one block at least); default is 2.5 times "
+        "a step without prompts, 0 sets no bound",
+        minimum=0,
+    )
+    max_queue: int = setting(1024, "requests that may wait; one more is answered 429", minimum=0)
+    timeout: float = setting(300.0, "seconds after which a request is given up", minimum=0, above_zero=True)
+    engine_process: bool = setting(
+        True, "run the model in a process of its own, which is started again when it dies"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """The pool of KV blocks."""
+
+    enable_prefix_cache: bool = setting(
+        True, "reuse the KV of shared prompt beginnings", off_aliases=("--disable-prefix-cache",)
+    )
+    block_size: int = setting(16, "tokens a block", aliases=("--paged-cache-block-size",), minimum=1)
+    max_cache_blocks: int | None = setting(
+        None, "fixed number of blocks instead of a share of memory", minimum=1
+    )
+    cache_memory_percent: float = setting(
+        0.2, "share of this machine's memory for the KV pool, 0 to 1", minimum=0, maximum=1, above_zero=True
+    )
+    cache_memory_mb: int | None = setting(None, "KV pool in MiB; overrides --cache-memory-percent", minimum=1)
+    gpu_memory_utilization: float = setting(
+        0.9,
+        "share of the accelerator's memory that weights and KV pool together may take, 0 to 1",
+        minimum=0,
+        maximum=1,
+        above_zero=True,
+    )
+    use_paged_cache: bool = setting(True, "always on; accepted for compatibility", always_on=True)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where and under which limits HTTP is served."""
+
+    host: str = setting("127.0.0.1", "address to bind")
+    port: int = setting(8000, "port to bind; 0 picks a free one", minimum=0, maximum=65535)
+    max_body_mb: float = setting(32.0, "largest request body in MiB", minimum=0, above_zero=True)
+    shutdown_timeout: float = setting(
+        30.0, "seconds that running requests get to finish after SIGTERM", minimum=0
+    )
+    log_level: str = setting(
+        "info", "least severe message to log", choices=("debug", "info", "warning", "error")
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything `vllm-mlx serve` was told."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    server: ServerConfig = field(default_factory=ServerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of one area, as parsers and docs need it."""
+
+    area: str
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    rule: Rule
+
+
+def areas() -> dict[str, type]:
+    """Field name in `Config` to the area's class, in order."""
+    hints = get_type_hints(Config)
+    return {f.name: hints[f.name] for f in fields(Config)}
+
+
+def settings() -> Iterator[Setting]:
+    """Every setting of every area, in order."""
+    for area, cls in areas().items():
+        hints = get_type_hints(cls)
+        for f in fields(cls):
+            kind, optional = _plain_type(hints[f.name])
+            yield Setting(area, f.name, kind, optional, f.default, f.metadata[RULE])
+
+
+def check(area: Any) -> None:
+    """Check every setting of one area.
+
+    Raises:
+        InvalidSetting: the first setting whose value breaks its rule.
+    """
+    hints = get_type_hints(type(area))
+    for f in fields(area):
+        value = getattr(area, f.name)
+        kind, optional = _plain_type(hints[f.name])
+        if value is None and optional:
+            continue
+        problem = _wrong_type(value, kind) or _broken_rule(value, f.metadata[RULE])
+        if problem:
+            raise InvalidSetting(f.name, problem)
+
+
+def _plain_type(hint: Any) -> tuple[type, bool]:
+    """`int | None` is (int, True); `int` is (int, False)."""
+    members = [m for m in getattr(hint, "__args__", (hint,)) if m is not type(None)]
+    return members[0], len(members) < len(getattr(hint, "__args__", (hint,)))
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _wrong_type(value: Any, kind: type) -> str | None:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return None
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return None
+    return f"must be {_KIND_NAMES[kind]}, not {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    """Short enough for one line, whatever was typed."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "a huge number"
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
+def _broken_rule(value: Any, rule: Rule) -> str | None:
+    if rule.always_on and not value:
+        return "cannot be switched off: this server always works that way"
+    if rule.choices and value not in rule.choices:
+        return f"must be one of {', '.join(rule.choices)}, not {_shown(value)}"
+    if rule.json_object:
+        return _not_an_object(value)
+    if isinstance(value, str):
+        return None if value.strip() else "must not be empty"
+    return _out_of_range(value, rule)
+
+
+def _out_of_range(value: float, rule: Rule) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"must be a finite number, not {value}"
+    low, high = rule.minimum, rule.maximum
+    too_low = low is not None and (value <= low if rule.above_zero else value < low)
+    if not too_low and (high is None or value <= high):
+        return None
+    if high is not None:
+        least = f"above {low:g}, at most {high:g}" if rule.above_zero else f"from {low:g} to {high:g}"
+        return f"must be {least}, not {_shown(value)}"
+    least = f"above {low:g}" if rule.above_zero else f"at least {low:g}"
+    return f"must be {least}, not {_shown(value)}"
+
+
+def _not_an_object(value: str) -> str | None:
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return "must be a JSON object, and this is not JSON"
+    return None if isinstance(parsed, dict) else f"must be a JSON object, not {type(parsed).__name__}"

@@ -1,0 +1,1 @@
+"""Values every layer speaks: messages, requests, events, errors. Standard library and msgspec only."""

@@ -1,0 +1,62 @@
+"""One request to generate, as every dialect's decoder leaves it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from vllm_mlx.core.messages import Message
+from vllm_mlx.core.sampling import SamplingParams
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+
+
+class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation to continue through the model's chat template.
+
+    Attributes:
+        template_kwargs: extra variables for the template (`enable_thinking` among them).
+        continue_final_message: go on inside the last assistant turn and open no new one.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
+    continue_final_message: bool = False
+
+
+class TextInput(msgspec.Struct, frozen=True):
+    """A raw prompt, continued as it is; `echo` sends it back before the continuation."""
+
+    text: str
+    echo: bool = False
+
+
+class TokenInput(msgspec.Struct, frozen=True):
+    """A raw prompt that the client has tokenised itself."""
+
+    token_ids: tuple[int, ...]
+    echo: bool = False
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to continue, how, and under which limits.
+
+    Attributes:
+        model: the name the caller used.
+        priority: smaller runs first; equal ones in order of arrival.
+        timeout_s: the request ends with an error once it has taken so long; None takes the server's limit.
+        cache_salt: prompts with different salts never share a cached prefix.
+        cut_to_context: where the context ends before `max_tokens` the answer ends there too; otherwise such a
+            request is refused.
+    """
+
+    input: ChatInput | TextInput | TokenInput
+    model: str = "default"
+    sampling: SamplingParams = SamplingParams()
+    request_id: str | None = None
+    priority: int = 0
+    timeout_s: float | None = None
+    cache_salt: str = ""
+    cut_to_context: bool = False

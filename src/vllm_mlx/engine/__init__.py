@@ -1,0 +1,1 @@
+"""Decides what to compute next and tells who asked: sequences, scheduler, loop, clients."""

@@ -1,0 +1,83 @@
+"""What may come in, who comes first, who must give way, and whose prompt is read in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence as SequenceOf
+
+from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
+from vllm_mlx.engine.draft import Draft
+from vllm_mlx.engine.pacing import Pace
+from vllm_mlx.engine.sequence import Sequence
+
+Rank = tuple[int, int, int]
+Turn = tuple[int, int, int, int, int]
+
+PATIENCE = 4
+"""Steps that a prompt is passed over before its turn comes, however much of it is left."""
+
+
+def check_prompt(prompt_ids: SequenceOf[int], *, vocab_size: int, limit: int) -> None:
+    """Refuse a prompt that cannot be computed.
+
+    Raises:
+        InvalidRequest: no prompt, or an id outside the vocabulary.
+        ContextOverflow: more than `limit` tokens.
+    """
+    if not prompt_ids:
+        raise InvalidRequest("the prompt has no tokens", param="prompt")
+    if min(prompt_ids) < 0 or max(prompt_ids) >= vocab_size:
+        raise InvalidRequest("the prompt has a token id outside the vocabulary", param="prompt")
+    if len(prompt_ids) > limit:
+        raise ContextOverflow(f"the prompt has {len(prompt_ids)} tokens; at most {limit} fit", param="prompt")
+
+
+def rank(seq: Sequence) -> Rank:
+    """Smaller comes first: priority, then arrival, then choice."""
+    return seq.state.request.priority, seq.state.arrival, seq.choice
+
+
+def victim(running: Iterable[Sequence]) -> Sequence:
+    """Who gives its blocks back when one that runs already needs another."""
+    return max(running, key=rank)
+
+
+def outranked(running: Iterable[Sequence], newcomer: Sequence) -> list[Sequence]:
+    """Who may be preempted to let `newcomer` in, first victim first.
+
+    Only a strictly worse priority gives way: among equals, those who run would otherwise be thrown out and
+    computed again without end.
+    """
+    priority = newcomer.state.request.priority
+    worse = (seq for seq in running if seq.state.request.priority > priority)
+    return sorted(worse, key=rank, reverse=True)
+
+
+def share_out(draft: Draft, running: Iterable[Sequence], pace: Pace, most: int) -> None:
+    """Add a chunk of at most `most` tokens for each who has a prompt to read, as budget and time allow.
+
+    Of equal priority the one with the least left goes first: it soon is out of the way, and who has much
+    left hardly notices. Who was passed over `PATIENCE` times goes before those who were passed over less
+    often; so among n readers of its priority, and none of a better one, each gets a chunk at least every
+    `PATIENCE` + n steps.
+    """
+    for seq in sorted(readers_of(running), key=turn):
+        wanted = min(seq.num_missing, most, draft.budget_tokens)
+        whole = wanted == seq.num_missing and seq.num_submitted <= seq.state.cached_tokens
+        tokens = pace.take(seq.num_submitted, wanted, whole=whole) if wanted > 0 else 0
+        if tokens:
+            draft.add(seq, tokens)
+            seq.num_passed_over = 0
+        else:
+            seq.num_passed_over += 1
+
+
+def readers_of(running: Iterable[Sequence]) -> list[Sequence]:
+    """Those who have more to compute than the token that decoding adds."""
+    return [seq for seq in running if seq.num_missing > 1]
+
+
+def turn(seq: Sequence) -> Turn:
+    """Smaller comes first: priority, then who waited long, then the shortest rest, then arrival."""
+    waited = seq.num_passed_over if seq.num_passed_over >= PATIENCE else 0
+    return seq.state.request.priority, -waited, seq.num_missing, seq.state.arrival, seq.choice

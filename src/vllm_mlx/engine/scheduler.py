@@ -1,0 +1,496 @@
+"""Decides what each step computes, and turns what it computed into outputs."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterable
+from itertools import count
+
+from vllm_mlx.config import CacheConfig, EngineConfig
+from vllm_mlx.core.clock import Clock, system_clock
+from vllm_mlx.core.errors import (
+    AppError,
+    ContextOverflow,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    Overloaded,
+    Unavailable,
+)
+from vllm_mlx.core.events import FinishReason
+from vllm_mlx.core.stats import EngineStats
+from vllm_mlx.engine.draft import Draft
+from vllm_mlx.engine.flight import Flight
+from vllm_mlx.engine.pacing import Pacer
+from vllm_mlx.engine.policy import check_prompt, outranked, rank, readers_of, share_out, victim
+from vllm_mlx.engine.sequence import RequestState, Sequence, Status
+from vllm_mlx.engine.wire import Abort, EngineRequest, RawLogprob, TokenOutput
+from vllm_mlx.kvcache.manager import KVCacheManager
+from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult
+
+_OUT_OF_MEMORY = "the text no longer fits the KV cache, which holds {} tokens"
+_TIMED_OUT = "the request did not finish within its time limit of {:g} s"
+
+
+class Scheduler:
+    """Continuous batching over one pool of KV blocks. Synchronous, and reads time only through `clock`.
+
+    A step is `plan()`, its execution elsewhere, `apply()`. The next `plan()` may come before `apply()`: it
+    counts on what is in flight, tokens that no one has read among it. Whatever turns out to end a sequence
+    then makes its part of the later step void; its blocks are free once that step is applied, too. What
+    needs certainty (to preempt, or to give up for lack of blocks) waits until nothing is in flight. Steps
+    are applied in the order of their plans. At any time requests may be submitted and aborted.
+
+    A plan takes the sequences that decode first (one token each), then admits who waits, in order of
+    priority and arrival, then shares what tokens and time the step has left among the prompts to be read.
+    All blocks for the tokens known so far are reserved when a sequence is admitted, so only decoding can run
+    out of blocks; then the sequence that ranks last gives its blocks back and later computes prompt and
+    output again, or finds them in the cache.
+
+    Progress: every step has at least one token for one of the prompts (a block of them where the budget has
+    as many), because no more sequences run than the budget has tokens, and prompts of equal priority take
+    turns; only a newcomer of better priority can preempt or for ever delay one.
+    """
+
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        engine: EngineConfig,
+        cache: CacheConfig,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._config = engine
+        self._clock = clock
+        self._vocab_size = capabilities.vocab_size
+        self._cache = KVCacheManager(
+            num_blocks=capabilities.num_blocks,
+            block_size=capabilities.block_size,
+            fingerprint=capabilities.fingerprint,
+            prefix_reuse=capabilities.prefix_reuse and cache.enable_prefix_cache,
+        )
+        limit = engine.max_model_len
+        self.max_model_len = (
+            capabilities.max_model_len if limit is None else min(limit, capabilities.max_model_len)
+        )
+        self.max_running = max(
+            1, min(engine.max_num_seqs, capabilities.max_rows, engine.max_num_batched_tokens)
+        )
+        # A model that runs one sequence at a time cannot put it aside: its cache is the model's own.
+        self._preempts_for_priority = capabilities.max_rows > 1
+        self._requests: dict[str, RequestState] = {}
+        self._running: dict[int, Sequence] = {}
+        self._waiting: list[Sequence] = []  # by rank
+        self._computing: dict[bytes, Sequence] = {}  # prompt blocks on their way into the cache
+        self._in_flight = Flight(on_left=self._release)
+        self._pacer = Pacer(engine.max_itl_ms, capabilities.block_size)
+        self._settles_first = False  # plan nothing until nothing is in flight
+        self._num_queued = 0  # requests of which nothing ever ran
+        self._next_deadline_s = math.inf  # no deadline is earlier
+        self._arrivals = count()
+        self._seq_ids = count()
+        self._outputs: list[TokenOutput] = []
+        self._forgotten: list[int] = []
+        self._draining = False
+        self._steps = self._preemptions = self._largest_batch = 0
+        self._prompt_tokens = self._generated_tokens = self._finished = self._failed = 0
+
+    # ---- what the outside asks for ----
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to plan, to apply or to tell."""
+        return bool(self._requests or self._outputs or self._in_flight)
+
+    @property
+    def kv_capacity_tokens(self) -> int:
+        """Tokens that the pool holds."""
+        return self._cache.capacity_tokens
+
+    def submit(self, request: EngineRequest) -> None:
+        """Queue a request.
+
+        Raises:
+            InvalidRequest: no prompt, an id outside the vocabulary, or an id of a request in flight.
+            ContextOverflow: the prompt leaves no room for a token.
+            Overloaded: the queue is full.
+            Unavailable: `drain` was called.
+        """
+        self._check_request(request)
+        deadline_s = math.inf if request.timeout_s is None else self._clock() + request.timeout_s
+        sampling = request.sampling
+        room = self.max_model_len - len(request.prompt_ids)
+        end_ids = dict.fromkeys((*request.eos_ids, *sampling.stop_token_ids))
+        state = RequestState(
+            request=request,
+            arrival=next(self._arrivals),
+            deadline_s=deadline_s,
+            end_ids=tuple(i for i in end_ids if 0 <= i < self._vocab_size),
+            max_output=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
+        )
+        if sampling.prompt_logprobs is not None:
+            state.prompt_logprobs = []
+        for choice in range(sampling.n):
+            table = self._cache.new_table(request.cache_salt)
+            seq = Sequence(next(self._seq_ids), state, choice, table, list(request.prompt_ids))
+            state.sequences.append(seq)
+            if choice > 0 and self._cache.prefix_reuse:
+                seq.status = Status.HELD
+            else:
+                insort(self._waiting, seq, key=rank)
+        self._requests[request.request_id] = state
+        self._num_queued += 1
+        self._next_deadline_s = min(self._next_deadline_s, deadline_s)
+
+    def abort(self, abort: Abort) -> None:
+        """End a request or one choice at once and without an output; unknown ids are ignored."""
+        state = self._requests.get(abort.request_id)
+        if state is None:
+            return
+        for seq in state.sequences:
+            if abort.choice in (None, seq.choice) and seq.status is not Status.ENDED:
+                self._end(seq, abort.confirmed_tokens)
+        self._settle(state, finished=abort.choice is not None or abort.confirmed_tokens is not None)
+
+    def fail(self, request_id: str, error: AppError) -> None:
+        """End a request with an error output; unknown ids are ignored."""
+        state = self._requests.get(request_id)
+        if state is None:
+            return
+        for seq in state.sequences:
+            if seq.status is not Status.ENDED:
+                self._end(seq)
+        self._failed += 1
+        self._settle(state, finished=False)
+        self._outputs.append(
+            TokenOutput(request_id=request_id, choice=0, token_ids=[], error=(error.code, error.message))
+        )
+
+    def drain(self) -> None:
+        """Take no more requests; those in flight go on."""
+        self._draining = True
+
+    def plan(self) -> StepPlan | None:
+        """The next step; None when there is none before what is in flight is applied.
+
+        With nothing in flight None means that no request is left (look at `take_outputs`).
+        """
+        self._expire()
+        if self._settles_first and self._in_flight:
+            return None
+        self._settles_first = False
+        draft = Draft(self._config.max_num_batched_tokens)
+        by_rank = sorted(self._running.values(), key=rank)
+        for seq in by_rank:
+            if seq.num_missing == 1 and not seq.is_full and seq.status is Status.RUNNING and self._grow(seq):
+                draft.add(seq, 1)
+        pace = self._pacer.step(len(draft), max((seq.num_tokens for seq in draft.sequences), default=0))
+        self._admit_waiting(draft)
+        share_out(draft, self._running.values(), pace, self._config.prefill_step_size)
+        if not draft:
+            return None
+        self._steps += 1
+        self._largest_batch = max(self._largest_batch, len(draft))
+        return self._in_flight.depart(draft, self._cache.block_size)
+
+    def apply(self, plan: StepPlan, result: StepResult, seconds: float = 0.0) -> None:
+        """Take in what the oldest step in flight computed, and how long it took (0: not known)."""
+        self._pacer.observe(plan, seconds)
+        for row, seq in self._in_flight.land(plan):
+            if row.seq_id in result.failed:
+                self.fail(seq.request_id, InternalError(result.failed[row.seq_id]))
+            else:
+                self._take_in(seq, row, result)
+
+    def retract(self) -> None:
+        """Forget all steps in flight: they failed, and what they compute will be planned again."""
+        self._in_flight.retract()
+
+    def take_outputs(self) -> list[TokenOutput]:
+        """What there is to tell since the last call: of steps that were applied, and errors."""
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def take_forgotten(self) -> list[int]:
+        """Ids of the sequences that ended or were preempted since the last call.
+
+        The runner must hear of them before it executes the next plan: a preempted sequence may be in it.
+        """
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
+
+    def stats(self) -> EngineStats:
+        """The counts now."""
+        return EngineStats(
+            running=len(self._running),
+            waiting=len(self._waiting),
+            steps=self._steps,
+            preemptions=self._preemptions,
+            prompt_tokens=self._prompt_tokens,
+            generated_tokens=self._generated_tokens,
+            finished_requests=self._finished,
+            failed_requests=self._failed,
+            largest_batch=self._largest_batch,
+            cache=self._cache.stats(),
+        )
+
+    def check(self) -> None:
+        """Raise AssertionError if the books do not agree with each other (for tests)."""
+        sequences = [seq for state in self._requests.values() for seq in state.sequences]
+        self._cache.check(seq.table for seq in {*sequences, *self._in_flight.leaving})
+        self._in_flight.check(set(self._running.values()))
+        standing = {status: {s for s in sequences if s.status is status} for status in Status}
+        if standing[Status.RUNNING] != set(self._running.values()):
+            raise AssertionError("running sequences differ from those in flight")
+        if standing[Status.WAITING] != set(self._waiting) or self._waiting != sorted(self._waiting, key=rank):
+            raise AssertionError("waiting sequences are out of order or differ from those in flight")
+        idle = (seq for seq in sequences if seq.status is not Status.RUNNING)
+        if any(seq.table.block_ids for seq in idle if seq not in self._in_flight.leaving):
+            raise AssertionError("a sequence that does not run holds blocks")
+        if len(self._running) > self.max_running:
+            raise AssertionError("too many sequences run")
+        if any(owner.status is not Status.RUNNING for owner in self._computing.values()):
+            raise AssertionError("a block is awaited from a sequence that does not run")
+        if self._num_queued != sum(not state.admitted for state in self._requests.values()):
+            raise AssertionError("the queue is miscounted")
+
+    # ---- planning ----
+
+    def _check_request(self, request: EngineRequest) -> None:
+        if self._draining:
+            raise Unavailable("the engine takes no more requests")
+        if request.request_id in self._requests:
+            raise InvalidRequest("a request with this id is already in flight", param="request_id")
+        answer = 0 if request.sampling.max_tokens == 0 else 1  # the least that must fit beside the prompt
+        limit = min(self.max_model_len - answer, self._cache.capacity_tokens)
+        check_prompt(request.prompt_ids, vocab_size=self._vocab_size, limit=limit)
+        # Whoever a step could take at once does not count as waiting.
+        if self._num_queued >= self._config.max_queue + max(0, self.max_running - len(self._running)):
+            raise Overloaded("too many requests are waiting; try again later")
+
+    def _expire(self) -> None:
+        now = self._clock()
+        if now < self._next_deadline_s:
+            return
+        for state in [each for each in self._requests.values() if each.deadline_s <= now]:
+            limit_s = state.request.timeout_s or 0.0
+            self.fail(state.request.request_id, DeadlineExceeded(_TIMED_OUT.format(limit_s)))
+        self._next_deadline_s = min((each.deadline_s for each in self._requests.values()), default=math.inf)
+
+    def _grow(self, seq: Sequence) -> bool:
+        """Reserve room for the token to compute; False if the sequence must wait, give way or fail."""
+        while not self._cache.reserve(seq.table, seq.num_tokens):
+            if self._in_flight:
+                self._settles_first = True
+                return False
+            if self._fails_to_fit(seq):
+                return False
+            last = victim(self._running.values())
+            self._preempt(last)
+            if last is seq:
+                return False
+        return True
+
+    def _fails_to_fit(self, seq: Sequence) -> bool:
+        """End a sequence that even the whole pool could not hold."""
+        fits = len(seq.token_ids) <= self.kv_capacity_tokens
+        if not fits:
+            self.fail(seq.request_id, ContextOverflow(_OUT_OF_MEMORY.format(self.kv_capacity_tokens)))
+        return not fits
+
+    def _admit_waiting(self, draft: Draft) -> None:
+        """Let in as many as the budget would serve were time no matter, so that the short pass the long."""
+        most = self._config.prefill_step_size
+        room = draft.budget_tokens - sum(min(s.num_missing, most) for s in readers_of(self._running.values()))
+        for seq in tuple(self._waiting):
+            if room < 1:
+                return
+            if seq.status is not Status.WAITING or self._fails_to_fit(seq):
+                continue  # its request failed with an earlier choice, or just now
+            if seq.waits_for in self._computing:
+                continue
+            prefix = [] if seq.reports_prompt else self._cache.match(seq.table, seq.token_ids)
+            if self._can_share_soon(seq, len(prefix)):
+                continue
+            if not self._make_room(draft, seq, prefix):
+                return  # in order: a small request does not pass a large one
+            self._admit(seq, prefix)
+            room -= min(seq.num_missing, most)
+            if seq.num_missing == 1:
+                draft.add(seq, 1)
+
+    def _can_share_soon(self, seq: Sequence, matched: int) -> bool:
+        """Whether a running sequence computes the prompt block that this one needs next.
+
+        That one holds its blocks and advances, or leaves and takes its promises with it, so waiting for
+        it cannot last for ever.
+        """
+        seq.waits_for = None
+        names = [] if seq.reports_prompt else self._shareable_names(seq)
+        if matched < len(names) and names[matched] in self._computing:
+            seq.waits_for = names[matched]
+            return True
+        return False
+
+    def _shareable_names(self, seq: Sequence) -> list[bytes]:
+        """Names of the prompt blocks that a prefix match can find."""
+        if not self._cache.prefix_reuse:
+            return []
+        num_blocks = (seq.num_prompt - 1) // self._cache.block_size
+        return self._cache.names(seq.table, seq.token_ids, num_blocks)
+
+    def _make_room(self, draft: Draft, seq: Sequence, prefix: list[int]) -> bool:
+        """A slot and blocks for a waiting sequence, preempting worse priorities if that is enough."""
+        missing = self._cache.blocks_for(len(seq.token_ids)) - len(prefix)
+        if len(self._running) < self.max_running and self._cache.fits(missing, prefix):
+            return True
+        worse = outranked(self._running.values(), seq) if self._preempts_for_priority else []
+        if not worse or not self._cache.fits(missing, prefix, [other.table for other in worse]):
+            return False
+        if self._in_flight:
+            self._settles_first = True
+            return False
+        for other in worse:
+            draft.drop(other)
+            self._preempt(other)
+            if len(self._running) < self.max_running and self._cache.fits(missing, prefix):
+                return True
+        return False
+
+    def _admit(self, seq: Sequence, prefix: list[int]) -> None:
+        if not self._cache.reserve(seq.table, len(seq.token_ids), prefix):
+            raise AssertionError("room was made but cannot be reserved")
+        seq.num_computed = len(prefix) * self._cache.block_size
+        self._waiting.remove(seq)
+        seq.status = Status.RUNNING
+        self._running[seq.seq_id] = seq
+        for name in self._shareable_names(seq)[len(prefix) :]:
+            self._computing.setdefault(name, seq)
+        state = seq.state
+        if not state.admitted:
+            state.admitted = True
+            self._num_queued -= 1
+            self._prompt_tokens += seq.num_prompt
+        if not seq.looked_up:
+            seq.looked_up = True
+            if seq.choice == 0:
+                state.cached_tokens = seq.num_computed
+            if not seq.reports_prompt and self._cache.prefix_reuse:
+                self._cache.count_query(seq.num_prompt, seq.num_computed)
+
+    # ---- taking results in ----
+
+    def _take_in(self, seq: Sequence, row: Row, result: StepResult) -> None:
+        self._take_in_computed(seq, row, result.prompt_logprobs.get(row.seq_id, ()))
+        if row.sampling is None:
+            if seq.num_computed == len(seq.token_ids):  # it only wanted its prompt read
+                self._tell(seq, None, "length")
+            return
+        sampled = result.sampled.get(row.seq_id)
+        if sampled is None:
+            self.fail(seq.request_id, InternalError("the model gave no token"))
+            return
+        if row.seq_id in result.redrawn:
+            seq.void()
+        self._take_in_sampled(seq, sampled)
+
+    def _take_in_computed(self, seq: Sequence, row: Row, prompt_logprobs: Iterable[Logprob]) -> None:
+        self._commit(seq)
+        collected = seq.state.prompt_logprobs
+        if seq.reports_prompt and collected is not None:
+            if not collected:
+                collected.append(RawLogprob(seq.token_ids[0], None))
+            collected.extend(map(RawLogprob.of, prompt_logprobs))
+        if seq.choice == 0 and row.start < seq.num_prompt <= seq.num_computed:
+            self._release_siblings(seq.state)
+
+    def _take_in_sampled(self, seq: Sequence, sampled: SampledToken) -> None:
+        finish = seq.append(sampled.token_id)
+        if not seq.front_confirms:
+            seq.num_confirmed_output += 1
+            self._generated_tokens += 1
+        self._tell(seq, sampled, finish)
+
+    def _tell(self, seq: Sequence, sampled: SampledToken | None, finish: FinishReason | None) -> None:
+        """Put out a choice's next token, and end the choice if that was the last."""
+        state = seq.state
+        prompt_logprobs = None
+        if seq.reports_prompt:
+            prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs, None
+        self._outputs.append(
+            TokenOutput(
+                request_id=seq.request_id,
+                choice=seq.choice,
+                token_ids=[] if sampled is None else [sampled.token_id],
+                logprobs=[]
+                if sampled is None or sampled.logprob is None
+                else [RawLogprob.of(sampled.logprob)],
+                finish=finish,
+                cached_tokens=state.cached_tokens,
+                prompt_logprobs=prompt_logprobs,
+            )
+        )
+        if finish is not None:
+            self._end(seq, confirmed_tokens=len(seq.output_ids))
+            self._settle(state, finished=True)
+
+    def _commit(self, seq: Sequence) -> None:
+        done = seq.table.num_committed
+        self._cache.commit(seq.table, seq.token_ids, seq.num_nameable)
+        for name in seq.table.names[done : seq.table.num_committed]:
+            self._computing.pop(name, None)
+
+    # ---- leaving ----
+
+    def _end(self, seq: Sequence, confirmed_tokens: int | None = None) -> None:
+        """Free all that a sequence holds, naming what is confirmed of it."""
+        if seq.front_confirms:
+            if confirmed_tokens is not None:
+                seq.num_confirmed_output = max(0, min(confirmed_tokens, len(seq.output_ids)))
+                self._generated_tokens += seq.num_confirmed_output
+            else:
+                self._generated_tokens += len(seq.output_ids)
+        if seq.status is Status.RUNNING:
+            self._commit(seq)
+            self._stop_running(seq)
+        elif seq.status is Status.WAITING:
+            self._waiting.remove(seq)
+        seq.status = Status.ENDED
+
+    def _preempt(self, seq: Sequence) -> None:
+        """Take a running sequence's blocks; it resumes from its tokens."""
+        self._stop_running(seq)
+        self._preemptions += 1
+        seq.num_computed = 0
+        if seq.reports_prompt:
+            seq.state.prompt_logprobs = []
+        seq.status = Status.WAITING
+        insort(self._waiting, seq, key=rank)
+
+    def _stop_running(self, seq: Sequence) -> None:
+        for name in seq.table.names[seq.table.num_committed :]:
+            if self._computing.get(name) is seq:
+                del self._computing[name]
+        del self._running[seq.seq_id]
+        self._in_flight.leave(seq)
+
+    def _release(self, seq: Sequence) -> None:
+        self._cache.release(seq.table)
+        self._forgotten.append(seq.seq_id)
+
+    def _settle(self, state: RequestState, *, finished: bool) -> None:
+        """After a choice ended: let its siblings go on, or forget the request with its last choice."""
+        if not state.ended:
+            if state.sequences[0].status is Status.ENDED:
+                self._release_siblings(state)
+            return
+        del self._requests[state.request.request_id]
+        if not state.admitted:
+            self._num_queued -= 1
+        self._finished += finished
+
+    def _release_siblings(self, state: RequestState) -> None:
+        for seq in state.sequences:
+            if seq.status is Status.HELD:
+                seq.status = Status.WAITING
+                insort(self._waiting, seq, key=rank)

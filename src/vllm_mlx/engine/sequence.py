@@ -1,0 +1,159 @@
+"""What the scheduler knows of a request and of each of its choices; only the scheduler writes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from vllm_mlx.core.events import FinishReason
+from vllm_mlx.engine.wire import EngineRequest, RawLogprob
+from vllm_mlx.kvcache.manager import BlockTable
+
+
+class Status(Enum):
+    """Where a sequence stands.
+
+    Only a running one holds blocks, and an ended one until the last step that it was part of is applied.
+    """
+
+    HELD = auto()  # waits until choice 0 has computed the prompt they share
+    WAITING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class RequestState:
+    """One request in flight.
+
+    Attributes:
+        arrival: counts up with each request.
+        deadline_s: on the scheduler's clock; infinite for none.
+        end_ids: ids that end the text.
+        max_output: most tokens a choice may generate: the caller's limit and the context's.
+        admitted: whether any of it has ever run.
+        cached_tokens: prompt tokens found in the cache when choice 0 first ran.
+        prompt_logprobs: grows with choice 0's prefill; None when not asked for or already delivered.
+    """
+
+    request: EngineRequest
+    arrival: int
+    deadline_s: float
+    end_ids: tuple[int, ...]
+    max_output: int
+    admitted: bool = False
+    cached_tokens: int = 0
+    prompt_logprobs: list[RawLogprob] | None = None
+    sequences: list[Sequence] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every choice is over."""
+        return all(seq.status is Status.ENDED for seq in self.sequences)
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One choice of one request.
+
+    Attributes:
+        seq_id: never used again.
+        token_ids: prompt and output, as far as they were read.
+        output_ids: the output alone.
+        num_computed: leading tokens whose KV is in the pool.
+        num_in_flight: tokens after those whose KV is computed by steps that are not applied yet.
+        num_unread: tokens after `token_ids` that steps in flight sample; only the last may be unknown to
+            the device, too.
+        steps_in_flight: submitted steps that it is part of and that are not applied yet.
+        num_void: how many of these, the oldest first, will bring nothing that is of use.
+        num_confirmed_output: output tokens that surely belong to the text, so that blocks with them may be
+            named; with stop strings only the front can tell.
+        waits_for: name of the block that a running sequence computes and this one wants to share.
+        num_passed_over: steps in a row that had nothing for it while its prompt was to be read.
+        looked_up: whether the cache was asked for its prompt before (a resume is not counted again).
+    """
+
+    seq_id: int
+    state: RequestState
+    choice: int
+    table: BlockTable
+    token_ids: list[int]
+    output_ids: list[int] = field(default_factory=list)
+    num_computed: int = 0
+    num_in_flight: int = 0
+    num_unread: int = 0
+    steps_in_flight: int = 0
+    num_void: int = 0
+    num_confirmed_output: int = 0
+    status: Status = Status.WAITING
+    waits_for: bytes | None = None
+    num_passed_over: int = 0
+    looked_up: bool = False
+
+    @property
+    def request_id(self) -> str:
+        return self.state.request.request_id
+
+    @property
+    def num_prompt(self) -> int:
+        return len(self.state.request.prompt_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the text with all that steps in flight add."""
+        return len(self.token_ids) + self.num_unread
+
+    @property
+    def num_submitted(self) -> int:
+        """Leading tokens whose KV is computed or being computed."""
+        return self.num_computed + self.num_in_flight
+
+    @property
+    def num_missing(self) -> int:
+        """Tokens whose KV must still be computed by later steps; 1 means that it decodes."""
+        return len(self.token_ids) + self.num_unread - self.num_computed - self.num_in_flight
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it surely ends with the token that is in flight."""
+        return self.num_unread > 0 and len(self.output_ids) + self.num_unread >= self.state.max_output
+
+    @property
+    def num_nameable(self) -> int:
+        """Leading tokens whose blocks may be named."""
+        return min(self.num_computed, self.num_prompt + self.num_confirmed_output)
+
+    def depart(self, num_tokens: int, *, samples: bool) -> None:
+        """It is part of a step that computes its next tokens."""
+        self.num_in_flight += num_tokens
+        self.num_unread += samples
+        self.steps_in_flight += 1
+
+    def arrive(self, num_tokens: int, *, sampled: bool) -> None:
+        """What its oldest step in flight computed is there and of use."""
+        self.num_in_flight -= num_tokens
+        self.num_computed += num_tokens
+        self.num_unread -= sampled
+
+    def void(self) -> None:
+        """Nothing that is in flight for it is of use."""
+        self.num_in_flight = self.num_unread = 0
+        self.num_void = self.steps_in_flight
+
+    def append(self, token_id: int) -> FinishReason | None:
+        """Take in the next token of the output; why it ends the text, if it does."""
+        self.token_ids.append(token_id)
+        self.output_ids.append(token_id)
+        if token_id in self.state.end_ids:
+            return "stop"
+        return "length" if len(self.output_ids) >= self.state.max_output else None
+
+    @property
+    def front_confirms(self) -> bool:
+        """Whether the text may end (at a stop string) before the engine knows."""
+        return bool(self.state.request.sampling.stop)
+
+    @property
+    def reports_prompt(self) -> bool:
+        """Whether its prefill must bring the prompt's log-probabilities, and so must compute all of it."""
+        return self.choice == 0 and self.state.prompt_logprobs is not None

@@ -1,0 +1,1 @@
+"""The KV pool's bookkeeping: blocks, their names, who holds them."""

@@ -1,0 +1,1 @@
+"""What a model is: where it lies, what it needs, how it is loaded."""

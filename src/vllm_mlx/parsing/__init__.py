@@ -1,0 +1,1 @@
+"""Between generated text and events: stop strings, reasoning, tool calls."""

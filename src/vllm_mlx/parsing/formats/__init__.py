@@ -1,0 +1,1 @@
+"""One small module a family: its `OutputFormat`, nothing else."""

@@ -1,0 +1,1 @@
+"""Computes: the only place where a model is executed."""

@@ -1,0 +1,26 @@
+"""GET /health: whether requests can be served."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from vllm_mlx.service.port import ModelService
+
+
+def routes(service: ModelService) -> APIRouter:
+    """The route, over a model service."""
+    router = APIRouter(tags=["admin"])
+
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health")
+    async def health() -> JSONResponse:
+        """200 when ready; 503 while the model loads, once it has failed, and while the server stops."""
+        now = service.health()
+        ready = now.state == "ready"
+        fields: dict[str, str] = {"status": "ok" if ready else now.state}
+        if now.detail:
+            fields["detail"] = now.detail
+        return JSONResponse(fields, 200 if ready else 503)
+
+    return router

@@ -1,0 +1,1 @@
+"""The Anthropic dialect: its request and response shapes, and the routes that speak it."""

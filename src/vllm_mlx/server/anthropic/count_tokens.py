@@ -1,0 +1,35 @@
+"""POST /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_mlx.server.anthropic.errors import REQUEST_ID
+from vllm_mlx.server.anthropic.messages_decode import decode_prompt, model_name
+from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest
+from vllm_mlx.server.body import beside_the_loop, read_body
+from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.request_ids import request_id
+from vllm_mlx.service.port import ModelService
+
+
+def routes(service: ModelService) -> APIRouter:
+    """The route, over a model service."""
+    router = APIRouter(tags=["anthropic"])
+
+    @router.post("/v1/messages/count_tokens", openapi_extra=json_body(CountTokensRequest))
+    async def count_tokens(request: Request) -> Response:
+        """How many tokens the same body would have as the input of a message, cached ones included."""
+        body = await read_body(request, CountTokensRequest)
+        prompt = await beside_the_loop(request, lambda: decode_prompt(body))
+        ids = await service.tokenize(model_name(body), prompt)
+        return Response(
+            msgspec.json.encode({"input_tokens": len(ids)}),
+            headers={REQUEST_ID: request_id(request.scope)},
+            media_type="application/json",
+        )
+
+    return router

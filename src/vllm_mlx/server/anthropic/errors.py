@@ -1,0 +1,54 @@
+"""Anthropic's error object."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Scope
+
+from vllm_mlx.core.errors import AppError, ContextOverflow
+from vllm_mlx.server import sse
+from vllm_mlx.server.errors import MESSAGE_CHARS, shorten, status_of
+from vllm_mlx.server.request_ids import request_id
+
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    431: "request_too_large",
+    503: "overloaded_error",  # the one type that says "not now"; clients try again
+    504: "timeout_error",
+}
+
+_TOO_LONG = "prompt is too long: "
+"""Anthropic's words: agents look for them, and shorten the conversation."""
+
+REQUEST_ID = "request-id"
+"""The header that carries the request's id."""
+
+
+def error_response(error: AppError, status: int, scope: Scope) -> Response:
+    """The answer to a request that failed."""
+    identity = request_id(scope)
+    return Response(
+        _body(error, status, identity), status, {REQUEST_ID: identity}, media_type="application/json"
+    )
+
+
+def error_frame(error: AppError, identity: str) -> bytes:
+    """The error as an event, for a stream that has begun; `identity` is the request's id."""
+    return sse.event(b"error", _body(error, status_of(error), identity))
+
+
+def _body(error: AppError, status: int, identity: str) -> bytes:
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    message = _TOO_LONG + error.message if isinstance(error, ContextOverflow) else error.message
+    return msgspec.json.encode(
+        {
+            "type": "error",
+            "error": {"type": kind, "message": shorten(message, MESSAGE_CHARS)},
+            "request_id": identity,
+        }
+    )

@@ -1,0 +1,44 @@
+"""POST /v1/messages."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_mlx.server.anthropic.errors import REQUEST_ID, error_frame
+from vllm_mlx.server.anthropic.messages_decode import decode, model_name, one_call_at_most, shows_thinking
+from vllm_mlx.server.anthropic.messages_encode import PING, MessageAnswer, MessagesEncoder, frames
+from vllm_mlx.server.anthropic.messages_schema import MessagesRequest
+from vllm_mlx.server.body import beside_the_loop, read_body
+from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
+from vllm_mlx.server.request_ids import request_id
+from vllm_mlx.service.port import ModelService
+
+
+def routes(service: ModelService) -> APIRouter:
+    """The route, over a model service."""
+    router = APIRouter(tags=["anthropic"])
+
+    @router.post("/v1/messages", openapi_extra=json_body(MessagesRequest))
+    async def create_message(request: Request) -> Response:
+        """Continue a conversation, in Anthropic's shape; at once, or as a stream of server-sent events."""
+        body = await read_body(request, MessagesRequest)
+        model = service.model(model_name(body)).id
+        identity = request_id(request.scope)
+        events = service.generate(await beside_the_loop(request, lambda: decode(body, identity)))
+        encoder = MessagesEncoder(
+            model,
+            body.max_tokens,
+            show_thinking=shows_thinking(body),
+            parallel_tool_calls=not one_call_at_most(body),
+        )
+        headers = {REQUEST_ID: identity}
+        if body.stream:
+            style = StreamStyle(lambda error: error_frame(error, identity), end=b"", keep_alive=PING)
+            return EventStream(events, lambda event: frames(encoder.encode(event)), style, headers)
+        answer = MessageAnswer()
+        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body, headers)
+
+    return router

@@ -1,0 +1,117 @@
+"""What POST /v1/messages and POST /v1/messages/count_tokens accept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
+
+MAX_ITEMS = 16_384
+"""Messages of a conversation, blocks of a message: a million would keep all others waiting."""
+
+
+class TextPart(WirePart):
+    """A piece of a system prompt or of a tool's result; only text is understood."""
+
+    type: str
+    text: str | None = None
+
+
+TextParts = Annotated[list[TextPart], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+
+
+class InputBlock(WirePart):
+    """A piece of a turn; which fields count follows from `type`."""
+
+    type: str = Field(description="text, thinking, redacted_thinking, tool_use or tool_result")
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    tool_use_id: str | None = None
+    content: str | TextParts | None = Field(None, description="of a tool's result")
+    is_error: bool | None = None
+
+
+Blocks = Annotated[list[InputBlock], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+
+
+class InputMessage(WirePart):
+    """One turn of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | Blocks
+
+
+class InputTool(WirePart):
+    """A tool that the client runs."""
+
+    type: str | None = Field(
+        None, description="`custom`, or left out; tools with a type of their own are refused"
+    )
+    name: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolChoiceField(WirePart):
+    """Whether to call tools; `auto` or `none` in this version."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingField(WirePart):
+    """Whether the model thinks before it answers, and whether the thought is shown."""
+
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: int | None = Field(
+        None, description="told to the model where its template asks; not enforced"
+    )
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputConfig(WirePart):
+    """How to answer."""
+
+    effort: str | None = Field(None, description="told to the model where its template asks")
+    format: dict[str, Any] | None = Field(None, description="not supported by this version")
+
+
+Messages = Annotated[list[InputMessage], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+Tools = Annotated[list[InputTool], FirstErrorOnly()]
+StopSequences = Annotated[list[str], FirstErrorOnly()]
+
+
+class CountTokensRequest(WireModel):
+    """The body of POST /v1/messages/count_tokens: what becomes the prompt. `null` means "not given"."""
+
+    model: str | None = Field(
+        None, description="the served name, `default`, or any name if one model is served"
+    )
+    messages: Messages
+    system: str | TextParts | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoiceField | None = None
+    thinking: ThinkingField | None = None
+    output_config: OutputConfig | None = None
+    chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
+
+
+class MessagesRequest(CountTokensRequest):
+    """The body of POST /v1/messages. Ranges are checked by the core."""
+
+    max_tokens: int = Field(description="0 reads the prompt into the cache and answers nothing")
+    stream: bool | None = None
+    stop_sequences: StopSequences | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    metadata: dict[str, Any] | None = Field(None, description="accepted and not used")
+    service_tier: str | None = Field(None, description="accepted and not used")

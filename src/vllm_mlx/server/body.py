@@ -1,0 +1,160 @@
+"""A request body to a checked value: strict JSON, bounded nesting, strict types, short error messages."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
+from starlette.requests import ClientDisconnect, Request
+
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.server.errors import shorten
+
+MAX_NESTING = 64
+MAX_FIELDS = 256
+_INLINE_BYTES = 64 * 1024
+"""Larger bodies are parsed on a thread, so that streams keep flowing meanwhile."""
+
+_BRACKETS = b"[]{}"
+_NO_MARKS = bytes(set(range(256)) - set(_BRACKETS + b'"'))
+_STEPS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
+_STRING = re.compile(rb'"[^"]*"?')
+
+_SLICE = 256 * 1024
+
+_decoder = msgspec.json.Decoder()
+
+
+class WireModel(BaseModel):
+    """Base of request schemas: no type is bent into another; unknown fields are kept aside."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
+
+class WirePart(BaseModel):
+    """Base of what is nested in a request: as strict; unknown fields are dropped."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", protected_namespaces=())
+
+
+class FirstErrorOnly(FailFast):
+    """Annotates a list: a million wrong items make one error, not a million."""
+
+    def __hash__(self) -> int:
+        """Until Python 3.12 what stands in a union must be hashable."""
+        return hash(FirstErrorOnly)
+
+
+M = TypeVar("M", bound=WireModel)
+T = TypeVar("T")
+
+
+async def read_body(request: Request, schema: type[M]) -> M:
+    """Read and check a request's body. The content type is not looked at: what parses as JSON is JSON.
+
+    Raises:
+        InvalidRequest: the body is no JSON, nests too deep, or does not fit the schema.
+        PayloadTooLarge: the body is over the server's cap.
+    """
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise InvalidRequest("The request body ended early.") from None
+    if len(body) <= _INLINE_BYTES:
+        return _decode(body, schema)
+    return await asyncio.to_thread(_decode, body, schema)
+
+
+async def beside_the_loop(request: Request, work: Callable[[], T]) -> T:
+    """Do what takes longer for a larger body: on a thread where it is large, so that streams keep flowing."""
+    if len(await request.body()) <= _INLINE_BYTES:
+        return work()
+    return await asyncio.to_thread(work)
+
+
+def _decode(body: bytes, schema: type[M]) -> M:
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request body must be a JSON object.", code="invalid_json")
+    if len(value) > MAX_FIELDS:
+        raise InvalidRequest(f"The request body has more than {MAX_FIELDS} fields.", code="too_many_fields")
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON as RFC 8259 has it: no NaN, no infinity, no lone surrogate; of equal keys the last counts.
+
+    Raises:
+        InvalidRequest: it is not JSON, or nests deeper than `MAX_NESTING`.
+    """
+    if not body:
+        raise InvalidRequest("The request body is empty.", code="invalid_json")
+    if nests_too_deep(body):
+        raise InvalidRequest(f"The JSON nests deeper than {MAX_NESTING} levels.", code="nesting_too_deep")
+    try:
+        return _decoder.decode(body)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not UTF-8.", code="invalid_json") from None
+    except msgspec.DecodeError as error:
+        reason = shorten(str(error).removeprefix("JSON is malformed: "))
+        raise InvalidRequest(f"The request body is not valid JSON: {reason}.", code="invalid_json") from None
+
+
+def nests_too_deep(body: bytes) -> bool:
+    """Whether brackets nest over `MAX_NESTING` outside strings; linear, and nothing is parsed for it."""
+    if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+        return False
+    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Two quotes in a row open and close, or close and open: without them, all else is where it was.
+    marks = unescaped.translate(None, _NO_MARKS).replace(b'""', b"")
+    depth, in_string = 0, False
+    # In slices, because a C call does not let other threads run.
+    for start in range(0, len(marks), _SLICE):
+        piece = marks[start : start + _SLICE]
+        outside = _STRING.sub(b"", b'"' + piece if in_string else piece).translate(_STEPS)
+        in_string ^= piece.count(b'"') % 2 == 1
+        if max(accumulate(memoryview(outside).cast("b"), initial=depth)) > MAX_NESTING:
+            return True
+        depth += outside.count(b"\x01") - outside.count(b"\xff")
+    return False
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    """Name the field and what it should be; never repeat what was sent."""
+    found: dict[tuple[int | str, ...], list[str]] = {}
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        reason = _reason(item["msg"])
+        reasons = found.setdefault(_steps(item["loc"]), [])
+        if reason not in reasons:
+            reasons.append(reason)
+    # A union reports every branch it tried; the one that got furthest is what the client meant.
+    steps = max(found, key=lambda steps: (len(steps), [step for step in steps if isinstance(step, int)]))
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{shorten(step)}" for step in steps)
+    path = path.removeprefix(".") or "body"
+    return InvalidRequest(f"{path} {shorten(' or '.join(found[steps]))}", param=path)
+
+
+def _reason(message: str) -> str:
+    reason = _INSTANCE.sub("", _SUBJECT.sub("", message)).replace(" after validation", "")
+    return {"Field required": "is required"}.get(reason, reason.replace("dictionary", "object"))
+
+
+def _steps(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Fields and places; not the branches of unions, which pydantic names between them."""
+    return tuple(
+        step for step in location if isinstance(step, int) or (step.isidentifier() and step not in _BRANCHES)
+    )
+
+
+_SUBJECT = re.compile(r"^(Input|List|Dictionary) ")
+_INSTANCE = re.compile(r" or instance of \w+")
+_BRANCHES = frozenset({"str", "int", "float", "bool", "dict", "ContentPart", "NamedToolChoice"})
+"""How pydantic names the branches of our unions in an error's location."""

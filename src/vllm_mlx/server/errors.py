@@ -1,0 +1,125 @@
+"""From failures to HTTP answers: the status of each error, and the dialect its body is written in."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from vllm_mlx.core.errors import (
+    AppError,
+    AuthenticationFailed,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    ModelLoadError,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    PermissionDenied,
+    Unavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+ErrorShape = Callable[[AppError, int, Scope], Response]
+"""A dialect's answer to a failed request, of the error, its HTTP status, and the request's scope."""
+
+_STATUS: dict[type[AppError], int] = {
+    InvalidRequest: 400,
+    AuthenticationFailed: 401,
+    PermissionDenied: 403,
+    NotFound: 404,
+    PayloadTooLarge: 413,
+    Overloaded: 429,
+    Unavailable: 503,
+    ModelLoadError: 503,
+    DeadlineExceeded: 504,
+    AppError: 500,
+}
+
+_SHOWN_CHARS = 100
+MESSAGE_CHARS = 500
+"""No error says more, whatever a message repeats."""
+
+
+def status_of(error: AppError) -> int:
+    """The HTTP status of an error; that of the nearest class the table knows."""
+    return next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+
+
+def presentable(error: AppError) -> AppError:
+    """The error as a caller may see it: a fault of ours goes to the log, and the caller gets fixed text."""
+    if status_of(error) != 500:
+        return error
+    logger.error("a request met an internal error", exc_info=error)
+    return internal_error()
+
+
+def internal_error() -> InternalError:
+    """The fixed text for faults of ours."""
+    return InternalError("The server met an internal error; its log has the details.")
+
+
+def shorten(text: str, chars: int = _SHOWN_CHARS) -> str:
+    """Text from the client, cut to what an error message may repeat."""
+    return text if len(text) <= chars else text[:chars] + "..."
+
+
+class ErrorResponses:
+    """Writes every error in the dialect of the path it happened on.
+
+    Args:
+        default: the dialect of paths that no prefix claims.
+        by_prefix: path prefix to dialect, the longest prefix wins.
+    """
+
+    def __init__(self, default: ErrorShape, by_prefix: Mapping[str, ErrorShape] | None = None) -> None:
+        self._default = default
+        self._by_prefix = sorted((by_prefix or {}).items(), key=lambda item: -len(item[0]))
+
+    def response(self, scope: Scope, error: AppError, status: int | None = None) -> Response:
+        """The answer to a failed request; `status` where the error's class does not say it."""
+        error = presentable(error) if status is None else error
+        status = status_of(error) if status is None else status
+        path = scope["path"]
+        shape = next((shape for prefix, shape in self._by_prefix if path.startswith(prefix)), self._default)
+        response = shape(error, status, scope)
+        if error.retry_after_s is not None:
+            response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        return response
+
+    def install(self, app: FastAPI) -> None:
+        """Answer for all errors that leave a route of `app`, and for routes it does not have."""
+
+        async def on_app_error(request: Request, error: Exception) -> Response:
+            assert isinstance(error, AppError)
+            return self.response(request.scope, error)
+
+        async def on_http_error(request: Request, error: Exception) -> Response:
+            assert isinstance(error, HTTPException)
+            response = self.response(request.scope, _of_http(request, error), error.status_code)
+            response.headers.update(error.headers or {})
+            return response
+
+        async def on_fault(request: Request, error: Exception) -> Response:
+            return self.response(request.scope, internal_error())
+
+        app.add_exception_handler(AppError, on_app_error)
+        app.add_exception_handler(HTTPException, on_http_error)
+        app.add_exception_handler(Exception, on_fault)
+
+
+def _of_http(request: Request, error: HTTPException) -> AppError:
+    route = f"{shorten(request.method)} {shorten(request.url.path)}"
+    if error.status_code == 404:
+        return NotFound(f"There is no route {route}.", code="route_not_found")
+    if error.status_code == 405:
+        return InvalidRequest(f"The method is not allowed: {route}.", code="method_not_allowed")
+    return InvalidRequest("The request cannot be served.", code="http_error")

@@ -1,0 +1,70 @@
+"""Caps on headers and bodies, before anything reads them."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vllm_mlx.core.errors import InvalidRequest, PayloadTooLarge
+from vllm_mlx.server.errors import ErrorResponses
+
+MAX_HEADER_BYTES = 32 * 1024
+"""All header names and values together. uvicorn's h11 gives up at 64 KiB; its other parsers have no limit."""
+
+
+class RequestLimits:
+    """ASGI middleware that refuses a request whose headers or body are over the cap.
+
+    A `Content-Length` over the cap is refused unread. A body without a length, or with one that lies, is
+    counted while it arrives, and the reader gets `PayloadTooLarge`.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, errors: ErrorResponses) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._errors = errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            error = PayloadTooLarge(
+                f"The headers are over {MAX_HEADER_BYTES} bytes.", code="headers_too_large"
+            )
+            await self._refuse(error, 431, scope, receive, send)
+            return
+        length = next((value for name, value in headers if name == b"content-length"), None)
+        if length is not None and not length.isdigit():
+            await self._refuse(InvalidRequest("Content-Length is not a number."), 400, scope, receive, send)
+            return
+        if length is not None and (len(length) > 18 or int(length) > self._max_body_bytes):
+            await self._refuse(self._too_large(), 413, scope, receive, send)
+            return
+        await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
+                    raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The request body is over {self._max_body_bytes} bytes.")
+
+    async def _refuse(
+        self, error: PayloadTooLarge | InvalidRequest, status: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        response = self._errors.response(scope, error, status)
+        # The unread body would otherwise have to be drained before the connection could serve again.
+        response.headers["connection"] = "close"
+        await response(scope, receive, send)

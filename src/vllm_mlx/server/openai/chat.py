@@ -1,0 +1,44 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_mlx.server.body import beside_the_loop, read_body
+from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.openai.chat_decode import decode
+from vllm_mlx.server.openai.chat_encode import ChatAnswer, ChatEncoder, ChatStream
+from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
+from vllm_mlx.server.openai.envelope import Envelope
+from vllm_mlx.server.openai.errors import STREAM_STYLE
+from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
+from vllm_mlx.server.replies import EventStream, WholeReply
+from vllm_mlx.service.port import ModelService
+
+
+def routes(service: ModelService) -> APIRouter:
+    """The route, over a model service."""
+    router = APIRouter(tags=["openai"])
+
+    @router.post("/v1/chat/completions", openapi_extra=json_body(ChatCompletionRequest))
+    async def create_chat_completion(request: Request) -> Response:
+        """Continue a conversation; at once, or as a stream of server-sent events."""
+        body = await read_body(request, ChatCompletionRequest)
+        usage = wants_usage(body)
+        envelope = Envelope("chatcmpl", service.model(model_name(body.model)).id)
+        events = service.generate(await beside_the_loop(request, lambda: decode(body, envelope.id)))
+        encoder = ChatEncoder(
+            logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False
+        )
+        headers = {"x-request-id": envelope.id}
+        if body.stream:
+            stream = ChatStream(envelope, usage=usage)
+            return EventStream(
+                events, lambda event: stream.frame(encoder.encode(event)), STREAM_STYLE, headers
+            )
+        answer = ChatAnswer(envelope)
+        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body, headers)
+
+    return router

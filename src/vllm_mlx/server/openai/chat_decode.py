@@ -1,0 +1,199 @@
+"""A chat completion request, to a request the service understands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest, ChatMessage, ContentPart, Tool
+from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
+
+MAX_TOOLS = 1024
+_TEXT_ONLY = "this model takes text only"
+_REFUSED = {
+    "functions": "functions are obsolete; use tools",
+    "function_call": "function_call is obsolete; use tool_choice",
+    "audio": _TEXT_ONLY,
+    "web_search_options": "this server has no web search",
+    "moderation": "this server has no moderation",
+    "chat_template": "the chat template is the model's own",
+}
+
+
+def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
+    """Translate a checked body.
+
+    Raises:
+        InvalidRequest: values out of range, fields that contradict each other, or a feature this version
+            has not and must not pretend to have.
+    """
+    refuse_unsupported(body, _REFUSED)
+    _check_form(body)
+    given = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+    if given == 0:
+        raise InvalidRequest("max_tokens must be at least 1", param="max_tokens")
+    return GenerateRequest(
+        input=ChatInput(
+            messages=decode_messages(body.messages),
+            tools=decode_tools(body.tools),
+            tool_choice=_tool_choice(body),
+            template_kwargs=template_variables(
+                body.chat_template_kwargs, body.enable_thinking, body.reasoning_effort
+            ),
+            continue_final_message=continues_final_message(
+                body.add_generation_prompt, body.continue_final_message
+            ),
+        ),
+        sampling=decode_sampling(body, max_tokens=given, logprobs=_logprobs(body)),
+        request_id=request_id,
+        **decode_limits(body),
+    )
+
+
+def _check_form(body: ChatCompletionRequest) -> None:
+    if body.response_format is not None and body.response_format.type != "text":
+        raise InvalidRequest(
+            f"response_format {shorten(body.response_format.type)!r} is not supported by this version",
+            param="response_format",
+        )
+    if any(modality != "text" for modality in body.modalities or ()):
+        raise InvalidRequest("modalities: this server answers in text only", param="modalities")
+
+
+def _logprobs(body: ChatCompletionRequest) -> int | None:
+    top = body.top_logprobs
+    if top is not None and not 0 <= top <= MAX_TOP_LOGPROBS:
+        raise InvalidRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}", param="top_logprobs")
+    if not body.logprobs:
+        if top:
+            raise InvalidRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
+        return None
+    return top or 0
+
+
+def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
+    choice = body.tool_choice
+    if choice is None or choice == "auto":
+        return ToolChoice("auto")
+    if choice == "none":
+        return ToolChoice("none")
+    raise InvalidRequest(
+        "tool_choice: only `auto` and `none` are supported by this version", param="tool_choice"
+    )
+
+
+def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:
+    """The functions on offer."""
+    if len(tools or ()) > MAX_TOOLS:
+        raise InvalidRequest(f"at most {MAX_TOOLS} tools are allowed", param="tools")
+    functions = [tool.function for tool in tools or ()]
+    for i, function in enumerate(functions):
+        if not function.name:
+            raise _wrong(f"tools[{i}].function.name", "must not be empty")
+    return tuple(
+        ToolSpec(
+            name=function.name,
+            description=function.description,
+            parameters=function.parameters,
+            strict=bool(function.strict),
+        )
+        for function in functions
+    )
+
+
+def template_variables(
+    given: dict[str, Any] | None, enable_thinking: bool | None, reasoning_effort: str | None = None
+) -> dict[str, Any]:
+    """Variables for the chat template; the request's own `chat_template_kwargs` win over its short forms."""
+    variables: dict[str, Any] = {}
+    if reasoning_effort == "none":
+        variables["enable_thinking"] = False
+    elif reasoning_effort is not None:
+        variables["reasoning_effort"] = reasoning_effort
+    if enable_thinking is not None:
+        variables["enable_thinking"] = enable_thinking
+    return variables | (given or {})
+
+
+def continues_final_message(add_generation_prompt: bool | None, continue_final: bool | None) -> bool:
+    """Whether the last assistant turn goes on; either a turn is opened or one is continued."""
+    if continue_final and add_generation_prompt:
+        raise InvalidRequest(
+            "add_generation_prompt and continue_final_message exclude each other",
+            param="continue_final_message",
+        )
+    if add_generation_prompt is False and not continue_final:
+        raise InvalidRequest(
+            "add_generation_prompt may be false only with continue_final_message",
+            param="add_generation_prompt",
+        )
+    return bool(continue_final)
+
+
+def decode_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
+    """The conversation.
+
+    Raises:
+        InvalidRequest: no turn at all, a turn without content, or with content other than text.
+    """
+    if not messages:
+        raise InvalidRequest("messages must not be empty", param="messages")
+    return tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
+
+
+def _message(message: ChatMessage, where: str) -> Message:
+    if message.function_call is not None:
+        raise _wrong(f"{where}.function_call", "is obsolete; use tool_calls")
+    if message.tool_calls and message.role != "assistant":
+        raise _wrong(f"{where}.tool_calls", "is for the assistant alone")
+    if message.role == "assistant":
+        return Message(role="assistant", parts=_assistant_parts(message, where), name=message.name)
+    if message.content is None:
+        raise _wrong(f"{where}.content", "is missing")
+    text = _texts(message.content, where)
+    if message.role == "tool":
+        if not message.tool_call_id:
+            raise _wrong(f"{where}.tool_call_id", "is missing")
+        result = ToolResult(call_id=message.tool_call_id, text="".join(text), name=message.name)
+        return Message(role="tool", parts=(result,), name=message.name)
+    return Message(role=message.role, parts=tuple(Text(piece) for piece in text), name=message.name)
+
+
+def _assistant_parts(message: ChatMessage, where: str) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    thought = message.reasoning_content if message.reasoning is None else message.reasoning
+    if thought:
+        parts.append(Reasoning(thought))
+    content = message.refusal if message.content is None else message.content
+    if content is not None:
+        parts.extend(Text(piece) for piece in _texts(content, where))
+    for i, call in enumerate(message.tool_calls or ()):
+        if not call.function.name:
+            raise _wrong(f"{where}.tool_calls[{i}].function.name", "must not be empty")
+        parts.append(ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments or "{}"))
+    return tuple(parts)
+
+
+def _texts(content: str | Sequence[ContentPart], where: str) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [_part_text(part, f"{where}.content[{i}]") for i, part in enumerate(content)]
+
+
+def _part_text(part: ContentPart, where: str) -> str:
+    if part.type not in ("text", "refusal"):
+        raise _wrong(f"{where}.type", f"is {shorten(part.type)!r}, but {_TEXT_ONLY}")
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise _wrong(f"{where}.{part.type}", "is missing")
+    return text
+
+
+def _wrong(field: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"{field} {reason}", param=field)

@@ -1,0 +1,233 @@
+"""Events to chat completion chunks; a whole answer is the same chunks, folded."""
+
+from __future__ import annotations
+
+import msgspec
+
+from vllm_mlx.core.events import (
+    Completed,
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    Started,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStart,
+)
+from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, finite, to_json
+
+
+class Function(msgspec.Struct, omit_defaults=True):
+    """A called function, or a piece of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallPiece(msgspec.Struct, omit_defaults=True):
+    """The opening of a call (id, type, name), or more of its arguments."""
+
+    index: int
+    function: Function
+    id: str | None = None
+    type: str | None = None
+
+
+class Delta(msgspec.Struct, omit_defaults=True):
+    """What a chunk adds to a message. The thought goes by both names that clients look for."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: tuple[ToolCallPiece, ...] | None = None
+
+
+class Alternative(msgspec.Struct):
+    """A token that could have stood there."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Logprob(msgspec.Struct):
+    """A token that stands there, and its alternatives."""
+
+    token: str
+    logprob: float | None
+    bytes: list[int]
+    top_logprobs: list[Alternative]
+
+
+class ChoiceChunk(msgspec.Struct):
+    """A piece of one choice."""
+
+    index: int
+    delta: Delta
+    logprobs: list[Logprob] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: str | None = None
+
+
+Chunk = ChoiceChunk | UsageChunk
+
+
+class ChatEncoder:
+    """Encodes the events of one request, each by itself.
+
+    Args:
+        logprobs: the request asked for them.
+        parallel_tool_calls: when false, only the first call of a choice is shown.
+    """
+
+    def __init__(self, *, logprobs: bool = False, parallel_tool_calls: bool = True) -> None:
+        self._logprobs = logprobs
+        self._parallel = parallel_tool_calls
+
+    def encode(self, event: Event) -> Chunk | None:
+        """The chunk of an event; None if OpenAI's stream has none for it."""
+        match event:
+            case TextDelta():
+                return self._piece(event, Delta(content=event.text))
+            case ReasoningDelta():
+                return self._piece(event, Delta(reasoning=event.text, reasoning_content=event.text))
+            case ToolCallStart():
+                call = ToolCallPiece(event.index, Function(event.name, ""), event.id, "function")
+                return self._call(event, call)
+            case ToolCallDelta():
+                return self._call(event, ToolCallPiece(event.index, Function(arguments=event.arguments)))
+            case Started():
+                return ChoiceChunk(event.choice, Delta(role="assistant", content=""))
+            case Finished():
+                return ChoiceChunk(
+                    event.choice, Delta(), finish_reason=event.reason, stop_reason=event.stop_sequence
+                )
+            case Completed():
+                return UsageChunk(event.usage, event.timings)
+
+    def _piece(self, event: TextDelta | ReasoningDelta, delta: Delta) -> ChoiceChunk | None:
+        logprobs = _logprobs(event.logprobs) if self._logprobs else None
+        if not event.text and not logprobs:
+            return None
+        return ChoiceChunk(event.choice, delta, logprobs)
+
+    def _call(self, event: ToolCallStart | ToolCallDelta, piece: ToolCallPiece) -> ChoiceChunk | None:
+        if event.index > 0 and not self._parallel:
+            return None
+        return ChoiceChunk(event.choice, Delta(tool_calls=(piece,)))
+
+
+def _logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
+    return [
+        Logprob(
+            token.token,
+            None if token.logprob is None else finite(token.logprob),
+            list(token.raw),
+            [Alternative(other.token, finite(other.logprob), list(other.raw)) for other in token.top],
+        )
+        for token in tokens
+    ]
+
+
+class ChatStream:
+    """Chunks of one answer as frames of server-sent events."""
+
+    def __init__(self, envelope: Envelope, *, usage: bool) -> None:
+        self._framer = Framer(envelope, "chat.completion.chunk", usage=usage)
+
+    def frame(self, chunk: Chunk | None) -> bytes:
+        """The frame of a chunk; empty for none."""
+        if chunk is None:
+            return b""
+        if isinstance(chunk, UsageChunk):
+            return self._framer.usage(chunk)
+        parts = [b'{"index":%d,"delta":' % chunk.index, to_json(chunk.delta), b',"logprobs":']
+        if chunk.logprobs:
+            parts += (b'{"content":', to_json(chunk.logprobs), b',"refusal":null}')
+        else:
+            parts.append(b"null")
+        if chunk.finish_reason is None:
+            parts.append(b',"finish_reason":null}')
+        else:
+            parts.append(
+                b',"finish_reason":%b,"stop_reason":%b}'
+                % (to_json(chunk.finish_reason), to_json(chunk.stop_reason))
+            )
+        return self._framer.choice(b"".join(parts))
+
+
+class _Choice:
+    """One choice, as far as it has come."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._content: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: dict[int, tuple[ToolCallPiece, list[str]]] = {}
+        self._logprobs: list[Logprob] | None = None
+        self._finish_reason: FinishReason | None = None
+        self._stop_reason: str | None = None
+
+    def add(self, chunk: ChoiceChunk) -> None:
+        delta = chunk.delta
+        self._content.append(delta.content or "")
+        self._reasoning.append(delta.reasoning or "")
+        for piece in delta.tool_calls or ():
+            _, arguments = self._calls.setdefault(piece.index, (piece, []))
+            arguments.append(piece.function.arguments or "")
+        if chunk.logprobs is not None:
+            self._logprobs = (self._logprobs or []) + chunk.logprobs
+        if chunk.finish_reason is not None:
+            self._finish_reason, self._stop_reason = chunk.finish_reason, chunk.stop_reason
+
+    def fields(self) -> dict[str, object]:
+        content, thought = "".join(self._content), "".join(self._reasoning) or None
+        message: dict[str, object] = {
+            "role": "assistant",
+            "content": content if content or not self._calls else None,
+            "refusal": None,
+            "reasoning": thought,
+            "reasoning_content": thought,
+        }
+        if self._calls:
+            message["tool_calls"] = [
+                {
+                    "id": first.id,
+                    "type": "function",
+                    "function": {"name": first.function.name, "arguments": "".join(arguments)},
+                }
+                for _, (first, arguments) in sorted(self._calls.items(), key=lambda item: item[0])
+            ]
+        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
+        return {
+            "index": self._index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": self._finish_reason,
+            "stop_reason": self._stop_reason,
+        }
+
+
+class ChatAnswer:
+    """Chunks of one answer, folded into the body of a whole answer."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope = envelope
+        self._choices: dict[int, _Choice] = {}
+        self._usage: UsageChunk | None = None
+
+    def add(self, chunk: Chunk | None) -> None:
+        """Take the next chunk."""
+        if isinstance(chunk, UsageChunk):
+            self._usage = chunk
+        elif chunk is not None:
+            self._choices.setdefault(chunk.index, _Choice(chunk.index)).add(chunk)
+
+    def body(self) -> bytes:
+        """The answer as JSON, choices in order."""
+        fields = self._envelope.fields("chat.completion")
+        fields["choices"] = [choice.fields() for _, choice in sorted(self._choices.items())]
+        return to_json(fields | (self._usage.fields() if self._usage else {}))

@@ -1,0 +1,116 @@
+"""What POST /v1/chat/completions accepts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vllm_mlx.server.body import FirstErrorOnly, WirePart
+from vllm_mlx.server.openai.generation_schema import GenerationFields, Strings
+
+
+class ContentPart(WirePart):
+    """A piece of a message; only text is understood."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(WirePart):
+    """Which function the assistant called; `arguments` is JSON text."""
+
+    name: str
+    arguments: str = ""
+
+
+class AssistantToolCall(WirePart):
+    """A call in an earlier turn."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+MAX_ITEMS = 16_384
+"""Messages of a conversation, and parts and calls of a message: a million would keep all others waiting."""
+
+Parts = Annotated[list[ContentPart], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+Calls = Annotated[list[AssistantToolCall], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+
+
+class ChatMessage(WirePart):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Parts | None = None
+    name: str | None = None
+    tool_calls: Calls | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    function_call: Any = Field(None, description="refused: use tool_calls")
+
+
+class FunctionSpec(WirePart):
+    """A function the model may call."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(WirePart):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"] = "function"
+    function: FunctionSpec
+
+
+class NamedFunction(WirePart):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedToolChoice(WirePart):
+    """The one function the model shall call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class ResponseFormat(WirePart):
+    """The form of the answer; only `text` in this version."""
+
+    type: str
+
+
+Messages = Annotated[list[ChatMessage], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+Tools = Annotated[list[Tool], FirstErrorOnly()]
+
+
+class ChatCompletionRequest(GenerationFields):
+    """The body of POST /v1/chat/completions."""
+
+    messages: Messages
+    max_completion_tokens: int | None = Field(None, description="wins over max_tokens")
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: Tools | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    modalities: Strings | None = None
+    reasoning_effort: str | None = None
+    metadata: dict[str, Any] | None = Field(None, description="accepted and not used")
+    store: bool | None = Field(None, description="accepted; nothing is stored")
+    service_tier: str | None = Field(None, description="accepted and not used")
+
+    chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None

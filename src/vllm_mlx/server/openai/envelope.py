@@ -1,0 +1,96 @@
+"""What every answer of the OpenAI dialect carries: id, time, model, usage; and the frames of its stream."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import msgspec
+
+from vllm_mlx import __version__
+from vllm_mlx.core.events import Timings, Usage
+from vllm_mlx.server import sse
+
+LOWEST_LOGPROB = -9999.0
+"""Stands for minus infinity, which JSON has not; OpenAI uses the same number."""
+
+FINGERPRINT = f"vllm-mlx-{__version__}"
+
+to_json = msgspec.json.Encoder().encode
+
+
+class UsageChunk(msgspec.Struct, frozen=True):
+    """The account at the end."""
+
+    usage: Usage
+    timings: Timings
+
+    def fields(self) -> dict[str, object]:
+        """`usage` in OpenAI's shape, and `metrics` beside it for routers that read timings from the body."""
+        usage = self.usage
+        return {
+            "usage": {
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+                "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+            },
+            "metrics": {
+                "time_to_first_token_ms": self.timings.time_to_first_token_ms,
+                "generation_time_ms": self.timings.generation_time_ms,
+            },
+        }
+
+
+class Envelope:
+    """The constant fields of one answer.
+
+    Args:
+        prefix: of the id, `chatcmpl` or `cmpl`.
+        model: the served model's id.
+    """
+
+    def __init__(self, prefix: str, model: str) -> None:
+        self.id = f"{prefix}-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = model
+
+    def fields(self, kind: str) -> dict[str, object]:
+        """The fields as they open an answer of the given `object` kind."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self._created,
+            "model": self._model,
+            "system_fingerprint": FINGERPRINT,
+        }
+
+
+class Framer:
+    """Frames of one stream: the constant part is rendered once, a chunk adds its choice.
+
+    Args:
+        usage: the stream ends with a usage chunk, and the others say `"usage": null`, as OpenAI's do.
+    """
+
+    def __init__(self, envelope: Envelope, kind: str, *, usage: bool) -> None:
+        self._fields = envelope.fields(kind)
+        self._head = sse.DATA + to_json(self._fields)[:-1] + b',"choices":['
+        self._tail = (b'],"usage":null}' if usage else b"]}") + sse.END
+        self._usage = usage
+
+    def choice(self, choice: bytes) -> bytes:
+        """The frame of one choice's piece, given as a JSON object."""
+        return self._head + choice + self._tail
+
+    def usage(self, chunk: UsageChunk) -> bytes:
+        """The frame of the account; empty if the client did not ask."""
+        if not self._usage:
+            return b""
+        return sse.frame(to_json(self._fields | {"choices": []} | chunk.fields()))
+
+
+def finite(logprob: float) -> float:
+    """A logprob that JSON can hold."""
+    return max(logprob, LOWEST_LOGPROB)

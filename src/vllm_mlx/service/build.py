@@ -1,0 +1,132 @@
+"""The composition root: from settings to a service. Nothing else joins text, engine and model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vllm_mlx.chat.template import ChatTemplate
+from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.config import Config, ModelConfig
+from vllm_mlx.core.clock import Clock, system_clock
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
+from vllm_mlx.engine.client import EngineClient
+from vllm_mlx.engine.engine import InProcessEngine
+from vllm_mlx.engine.frames import Launch
+from vllm_mlx.engine.process import ProcessEngine
+from vllm_mlx.models.manifest import ModelManifest, read_manifest
+from vllm_mlx.models.source import resolve_model
+from vllm_mlx.parsing.detect import detect_format
+from vllm_mlx.runners.base import Runner
+from vllm_mlx.runners.build import build_runner
+from vllm_mlx.service.hub import Hub
+from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
+from vllm_mlx.service.port import ModelCard
+from vllm_mlx.service.prompt import PromptBuilder
+
+RunnerFactory = Callable[[], Runner]
+
+
+def build_service(
+    config: Config, *, runner_factory: RunnerFactory | None = None, clock: Clock = system_clock
+) -> Hub:
+    """A service that loads its model once `start` is called.
+
+    Args:
+        runner_factory: makes the runner on the engine's thread, in this process; the model's own one if None.
+    """
+    root = display_name(config.model.model)
+    name = config.model.served_model_name or root
+    card = ModelCard(id=name, created=int(time.time()), root=root, max_model_len=None)
+
+    async def load() -> LoadedModel:
+        folder = await asyncio.to_thread(resolve_model, config.model.model, offline=config.model.offline)
+        return await load_model(config, folder, card, _engine(config, folder, runner_factory, clock))
+
+    return Hub(card, load, clock=clock)
+
+
+def _engine(config: Config, folder: Path, runner_factory: RunnerFactory | None, clock: Clock) -> EngineClient:
+    """A function cannot be sent to another process: an engine with one of its own runs here."""
+    if config.engine.engine_process and runner_factory is None:
+        launch = Launch(
+            folder=str(folder),
+            model=config.model,
+            engine=config.engine,
+            cache=config.cache,
+            log_level=logging.getLogger().getEffectiveLevel(),
+        )
+        return ProcessEngine(launch, clock=clock)
+    factory = runner_factory or (lambda: build_runner(folder, config.model, config.engine, config.cache))
+    return InProcessEngine(factory, config.engine, config.cache, clock)
+
+
+async def load_model(config: Config, folder: Path, card: ModelCard, engine: EngineClient) -> LoadedModel:
+    """Load the text side beside the engine and join them.
+
+    Raises:
+        ModelLoadError: either cannot be loaded; neither is left running.
+    """
+    try:
+        (manifest, tokenizer), info = await asyncio.gather(
+            asyncio.to_thread(_load_text, folder), engine.start()
+        )
+    except BaseException:
+        await engine.aclose()
+        raise
+    output_format = detect_format(tokenizer.chat_template(tools=True))
+    template = ChatTemplate(tokenizer, output_format.reasoning)
+    template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
+    return LoadedModel(
+        card=ModelCard(id=card.id, created=card.created, root=card.root, max_model_len=info.max_model_len),
+        tokenizer=tokenizer,
+        prompts=PromptBuilder(
+            tokenizer,
+            template,
+            vocab_size=info.vocab_size,
+            context_tokens=min(info.max_model_len, info.kv_capacity_tokens),
+            template_defaults=template_defaults,
+            max_pending=config.engine.max_queue,
+        ),
+        output_format=output_format,
+        engine=engine,
+        info=info,
+        defaults=sampling_defaults(config.model, manifest),
+        eos_ids=tuple(dict.fromkeys((*manifest.eos_ids, *tokenizer.eos_ids))),
+        limits=GenerationLimits(
+            max_tokens=config.model.max_tokens,
+            max_request_tokens=config.model.max_request_tokens,
+            timeout_s=config.engine.timeout,
+        ),
+    )
+
+
+def display_name(model: str) -> str:
+    """The name a model is served by: a Hugging Face id as it is, a folder by its last part.
+
+    Clients see it, so it never tells where the folder lies.
+    """
+    path = Path(model).expanduser()
+    return path.resolve().name if path.is_dir() or path.is_absolute() else model
+
+
+def sampling_defaults(model: ModelConfig, manifest: ModelManifest) -> SamplingParams:
+    """The command line's defaults before the model's own, and OpenAI's where both are silent."""
+    told: dict[str, Any] = {
+        name: getattr(model, f"default_{name}")
+        for name in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty")
+    }
+    try:
+        return SamplingParams(**told).resolve(manifest.generation_defaults).resolve(NEUTRAL)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"--default-{error.param}: {error.message}") from error
+
+
+def _load_text(folder: Path) -> tuple[ModelManifest, Tokenizer]:
+    return read_manifest(folder), Tokenizer.load(folder)

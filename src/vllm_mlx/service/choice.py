@@ -1,0 +1,105 @@
+"""One choice's way from token ids to events: detokenise, look for stop strings, parse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vllm_mlx.chat.detokenizer import Detokenizer
+from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.core.events import Event, Finished, FinishReason, TokenAlternative, TokenLogprob
+from vllm_mlx.engine.wire import RawLogprob, TokenOutput
+from vllm_mlx.parsing.stops import StopMatcher, StopStep
+from vllm_mlx.parsing.stream import OutputParser
+
+
+class ChoiceStream:
+    """The text side of one choice. Synchronous, and alone with its state.
+
+    Attributes:
+        started: the opening events were sent.
+        finished: `Finished` was returned; nothing more may be fed.
+        stopped_early: it was a stop string that ended it, so the engine must be told.
+        completion_tokens: tokens the caller is billed for: up to the one that completed a stop string, the
+            end-of-text token included.
+        reasoning_tokens: those of them that were thought.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        detokenizer: Detokenizer,
+        parser: OutputParser,
+        stop: Sequence[str],
+        *,
+        choice: int,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._detokenizer = detokenizer
+        self._parser = parser
+        self._stops = StopMatcher(stop)
+        self._choice = choice
+        self._logprobs: list[TokenLogprob] = []
+        self.started = False
+        self.finished = False
+        self.stopped_early = False
+        self.completion_tokens = 0
+        self.reasoning_tokens = 0
+
+    def feed(self, output: TokenOutput) -> list[Event]:
+        """What these tokens say; ends with `Finished` if they are the last."""
+        events: list[Event] = []
+        # The token that ends the text says nothing itself.
+        spoken = output.token_ids[:-1] if output.finish == "stop" else output.token_ids
+        if output.logprobs:
+            self._logprobs.extend(named_logprobs(self._tokenizer, output.logprobs[: len(spoken)]))
+        for piece in self._detokenizer.feed_each(spoken):
+            self.completion_tokens += 1
+            self.reasoning_tokens += self._parser.reasoning
+            events += self._read(self._stops.feed_tokens((piece,)))
+            if self._stops.matched is not None:
+                self.stopped_early = output.finish is None
+                return events + self._finish("stop")
+        if output.finish is not None:
+            self.completion_tokens += len(output.token_ids) - len(spoken)
+            text, _ = self._stops.feed(self._detokenizer.finish())
+            events += self._parser.feed(text)
+            events += self._finish(output.finish)
+        return events
+
+    def _read(self, step: StopStep) -> list[Event]:
+        if not self._logprobs:
+            return self._parser.feed(step.text)
+        shown, self._logprobs = self._logprobs[: step.shown], self._logprobs[step.shown :]
+        return self._parser.feed(step.text, shown)
+
+    def _finish(self, reason: FinishReason) -> list[Event]:
+        events = self._read(self._stops.finish())
+        events += self._parser.finish()
+        if self._stops.matched is not None:
+            reason = "stop"
+        if reason == "stop" and self._parser.calls:
+            reason = "tool_calls"
+        self.finished = True
+        events.append(Finished(self._choice, reason, self._stops.matched))
+        return events
+
+
+def named_logprobs(tokenizer: Tokenizer, raw: Sequence[RawLogprob]) -> tuple[TokenLogprob, ...]:
+    """Token ids with their texts and bytes."""
+    return tuple(_named(tokenizer, entry) for entry in raw)
+
+
+def _named(tokenizer: Tokenizer, entry: RawLogprob) -> TokenLogprob:
+    raw = tokenizer.token_bytes(entry.token_id)
+    return TokenLogprob(
+        token_id=entry.token_id,
+        token=raw.decode("utf-8", "replace"),
+        raw=raw,
+        logprob=entry.logprob,
+        top=tuple(_alternative(tokenizer, token_id, logprob) for token_id, logprob in entry.top),
+    )
+
+
+def _alternative(tokenizer: Tokenizer, token_id: int, logprob: float) -> TokenAlternative:
+    raw = tokenizer.token_bytes(token_id)
+    return TokenAlternative(token_id, raw.decode("utf-8", "replace"), raw, logprob)

@@ -1,0 +1,149 @@
+"""Every command and program that a page shows runs as it is written.
+
+A fenced block of bash or python carries one mark after its language: {test} runs against a server with the
+bundled model, {local} runs by itself, {manual} is for a person (it installs, serves or changes the clone).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+import pytest
+from tests.architecture.project import PACKAGE, ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)[ ]*([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUNNABLE = ("bash", "sh", "shell", "python")
+MARKS = ("{test}", "{local}", "{manual}")
+SHOWN_ADDRESS = "127.0.0.1:8000"
+START_LIMIT_S = 60
+SNIPPET_LIMIT_S = 120
+
+
+class Snippet(NamedTuple):
+    """One fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    mark: str
+    text: str
+
+
+def snippets() -> list[Snippet]:
+    found = []
+    for page in PAGES:
+        content = page.read_text(encoding="utf-8")
+        for block in BLOCK.finditer(content):
+            line = content[: block.start()].count("\n") + 1
+            language, mark, text = block.groups()
+            if language in RUNNABLE:
+                found.append(Snippet(page.relative_to(ROOT).as_posix(), line, language, mark.strip(), text))
+    return found
+
+
+def marked(mark: str) -> pytest.MarkDecorator:
+    chosen = [snippet for snippet in snippets() if snippet.mark == mark]
+    return pytest.mark.parametrize("snippet", chosen, ids=lambda s: f"{s.page}:{s.line}")
+
+
+def missing(*modules: str) -> str | None:
+    """Why a snippet cannot run in this checkout yet, or None."""
+    for module in modules:
+        parent = module.rpartition(".")[0]
+        if find_spec(parent) is None or find_spec(module) is None:
+            return f"{module} does not exist yet"
+    if not list((PACKAGE / "models" / "demo").glob("*.safetensors")):
+        return "the bundled model is not here yet"
+    return None
+
+
+def environment() -> dict[str, str]:
+    """Ours, with this checkout's package and commands first."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Where a server with the bundled model listens."""
+    reason = missing("vllm_mlx.server.run", "vllm_mlx.service.build")
+    if reason:
+        pytest.skip(reason)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vllm_mlx", "serve", "--port", str(port), "--log-level", "warning"]
+    server = subprocess.Popen(command, env=environment())
+    try:
+        wait_until_up(server, f"http://127.0.0.1:{port}/health")
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(START_LIMIT_S)
+
+
+def wait_until_up(server: subprocess.Popen[bytes], url: str) -> None:
+    pause = Event()
+    for _ in range(START_LIMIT_S * 10):
+        assert server.poll() is None, "the server ended while it was starting"
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            pause.wait(0.1)
+    pytest.fail("the server did not become ready")
+
+
+def run(snippet: Snippet, text: str, folder: Path) -> str:
+    """Run a block as its reader would; returns what it printed."""
+    if snippet.language == "python":
+        command = [sys.executable, "-c", text]
+    else:
+        if "curl" in text and shutil.which("curl") is None:
+            pytest.skip("curl is not installed")
+        command = ["bash", "-euo", "pipefail", "-c", text.replace("curl ", "curl -sS ")]
+    done = subprocess.run(
+        command,
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=SNIPPET_LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_block_says_how_it_is_proved() -> None:
+    assert [f"{s.page}:{s.line}" for s in snippets() if s.mark not in MARKS] == []
+    assert {s.mark for s in snippets()} == set(MARKS)
+
+
+@pytest.mark.requirement(96)
+@marked("{test}")
+def test_a_snippet_for_a_running_server_runs(snippet: Snippet, address: str, tmp_path: Path) -> None:
+    assert SHOWN_ADDRESS in snippet.text
+    shown = run(snippet, snippet.text.replace(SHOWN_ADDRESS, address), tmp_path)
+    assert shown.strip()
+    assert '"error"' not in shown
+
+
+@pytest.mark.requirement(98)
+@marked("{local}")
+def test_a_snippet_without_a_server_runs(snippet: Snippet, tmp_path: Path) -> None:
+    reason = missing("vllm_mlx.service.llm")
+    if reason:
+        pytest.skip(reason)
+    assert run(snippet, snippet.text, tmp_path).strip()

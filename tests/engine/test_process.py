@@ -1,0 +1,246 @@
+"""The engine in a child process keeps the contract of its port, and outlives its child."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.contracts.engine_client import CONTRACT, Check, assert_as_alone, collect, endless, serving
+from tests.fakes.child_runner import describe
+from tests.fakes.driver import make_request
+from tests.fakes.runner import FakeRunner
+
+from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
+from vllm_mlx.core.errors import InvalidRequest, ModelLoadError, Unavailable
+from vllm_mlx.engine.client import EngineClient
+from vllm_mlx.engine.frames import Launch
+from vllm_mlx.engine.process import Backoff, ProcessEngine
+
+RUNNER_OPTIONS = {f.name for f in fields(FakeRunner)}
+
+
+class InChild:
+    """A contract harness over `ProcessEngine`; the clock of its children is the real one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def client(self, *, load_error: Exception | None = None, **options: Any) -> ProcessEngine:
+        mine = {name: options.pop(name) for name in RUNNER_OPTIONS & options.keys()}
+        backoff = options.pop("backoff", None)
+        folder = Path(tempfile.mkdtemp(dir=self._root))
+        describe(folder, load_error=load_error, kill_self=options.pop("kill_self", False), **mine)
+        launch = Launch(
+            folder=str(folder),
+            model=ModelConfig(),
+            engine=EngineConfig(**options),
+            cache=CacheConfig(),
+            runner_factory="tests.fakes.child_runner:fake_runner",
+        )
+        return ProcessEngine(launch, backoff=backoff)
+
+    def advance(self, seconds: float) -> None:
+        """Nothing to do: real time passes by itself."""
+
+
+@pytest.fixture
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InChild]:
+    """A harness whose engines must leave neither descriptors nor files behind."""
+    sockets = tmp_path / "s"
+    sockets.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(sockets))
+    before = set(os.listdir("/dev/fd"))
+    yield InChild(tmp_path)
+    assert list(sockets.iterdir()) == []
+    assert len(os.listdir("/dev/fd")) <= len(before)
+
+
+def run(check: Any) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(check, timeout=60)
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.requirement(58, 85)
+@pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)
+def test_the_contract(check: Check, harness: InChild) -> None:
+    run(check(harness))
+
+
+QUICK = Backoff(first_s=0.05)
+
+
+async def back(client: EngineClient) -> None:
+    """Return once the engine serves again."""
+    await until(lambda: client.alive)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def pid_of(client: EngineClient) -> int:
+    pid = client.health().pid
+    assert pid is not None
+    return pid
+
+
+def test_a_child_that_is_killed_amid_streams_is_told_to_all_and_started_again(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=QUICK) as client:
+            streams = [client.submit(endless(f"{i}")) for i in range(16)]
+            for stream in streams:
+                await anext(stream)
+            killed = pid_of(client)
+            os.kill(killed, signal.SIGKILL)
+            for stream in streams:
+                with pytest.raises(Unavailable, match="starting again"):
+                    _ = [o async for o in stream]
+            assert (client.health().state, client.alive) == ("restarting", False)
+            assert "SIGKILL" in client.health().detail
+            with pytest.raises(Unavailable) as refused:
+                client.submit(make_request())
+            assert refused.value.retry_after_s is not None
+            await back(client)
+            health = client.health()
+            assert (health.state, health.restarts, health.detail) == ("ready", 1, "")
+            assert health.pid not in (None, killed)
+            request = make_request("0", [5, 6])
+            assert_as_alone(request, await collect(client, request))
+            assert client.stats().finished_requests == 1
+
+    run(check())
+
+
+def test_a_child_that_is_stopped_by_its_runner_is_started_again(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=QUICK, die_on=96) as client:
+            for restarts in (1, 2):
+                with pytest.raises(Unavailable):
+                    await collect(client, make_request("kills", [96]))
+                assert "exit code 1" in client.health().detail
+                await back(client)
+                assert client.health().restarts == restarts
+
+    run(check())
+
+
+def test_a_child_that_dies_while_it_loads_is_a_model_that_cannot_be_loaded(harness: InChild) -> None:
+    async def check() -> None:
+        client = harness.client(kill_self=True)
+        with pytest.raises(ModelLoadError, match="SIGKILL, as the system does when memory runs out"):
+            await client.start()
+        assert client.health().state == "stopped"
+        await client.aclose()
+
+    run(check())
+
+
+def test_an_engine_can_be_closed_while_it_waits_for_its_next_start(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=Backoff(first_s=1000)) as client:
+            os.kill(pid_of(client), signal.SIGKILL)
+            await until(lambda: not client.alive)
+        assert client.health().state == "stopped"
+
+    run(check())
+
+
+def test_an_engine_can_be_closed_while_it_loads(harness: InChild) -> None:
+    async def check() -> None:
+        client = harness.client()
+        starting = asyncio.ensure_future(client.start())
+        await asyncio.sleep(0)
+        await client.aclose()
+        with pytest.raises(Unavailable):
+            await starting
+
+    run(check())
+
+
+def test_it_starts_only_once(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as client:
+            with pytest.raises(Unavailable):
+                await client.start()
+
+    run(check())
+
+
+def test_two_engines_serve_side_by_side_and_one_dies_alone(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as one, serving(harness, backoff=Backoff(first_s=1000)) as other:
+            stream = one.submit(endless())
+            await anext(stream)
+            assert pid_of(one) != pid_of(other)
+            os.kill(pid_of(other), signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                await collect(other, endless())
+            await anext(stream)
+            request = make_request("r", [4, 5, 6])
+            assert_as_alone(request, await collect(one, request))
+            assert one.alive
+            assert not other.alive
+            await stream.aclose()
+
+    run(check())
+
+
+def test_a_request_that_cannot_be_written_is_refused_alone(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as client:
+            stream = client.submit(endless())
+            for bad in (
+                make_request("half", stop=("\ud800",)),
+                make_request("huge", seed=2**80),
+                make_request("odd", [1, "two"]),  # type: ignore[list-item]
+            ):
+                with pytest.raises(InvalidRequest):
+                    client.submit(bad)
+            request = make_request("r", [4, 5, 6])
+            assert_as_alone(request, await collect(client, request))
+            assert await anext(stream)
+            await stream.aclose()
+
+    run(check())
+
+
+def test_signals_for_the_group_do_not_end_the_child(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as client:
+            assert os.getsid(pid_of(client)) == pid_of(client)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(pid_of(client), number)
+            request = make_request("r", [4, 5, 6])
+            assert_as_alone(request, await collect(client, request))
+            assert client.health().restarts == 0
+
+    run(check())
+
+
+def test_one_step_is_one_message_whoever_it_serves(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as client:
+            requests = [make_request(f"{i}", [i, 2], max_tokens=20) for i in range(8)]
+            await asyncio.gather(*(collect(client, r) for r in requests))
+            assert client.stats().largest_batch > 1
+
+    run(check())
+
+
+def test_the_wait_grows_to_its_limit_and_is_short_again_after_a_healthy_while() -> None:
+    backoff = Backoff(first_s=1, longest_s=5, healthy_s=60)
+    assert [backoff.after(lasted) for lasted in (0, 0, 59, 0, 0)] == [1, 2, 4, 5, 5]
+    assert [backoff.after(lasted) for lasted in (61, 0)] == [1, 2]

@@ -1,0 +1,32 @@
+"""Starts the real app over a script: `python -m tests.fakes.serve SCRIPT [--port N]`.
+
+`tests/fakes/scripted.py` says what a script file holds (`load_script`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fakes.scripted import load_script, scripted_service
+from vllm_mlx.config import ServerConfig
+from vllm_mlx.server.run import serve
+
+
+def main(argv: list[str]) -> int:
+    """Serve until told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fakes.serve")
+    parser.add_argument("script", type=Path, help="JSON file; see tests/fakes/scripted.py")
+    parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
+    parser.add_argument("--shutdown-timeout", type=float, default=30.0)
+    given = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        service = scripted_service(Path(folder) / "scripted", load_script(given.script))
+        config = ServerConfig(port=given.port, shutdown_timeout=given.shutdown_timeout, log_level="error")
+        return serve(service, config)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,3 @@
+from tests.fakes.model_folders import model_folder
+
+__all__ = ["model_folder"]

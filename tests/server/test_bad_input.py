@@ -1,0 +1,337 @@
+"""Whatever a client sends, it hears in OpenAI's shape what is wrong, and nothing reaches the service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes.service import FakeModelService
+
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.server.body import MAX_NESTING, nests_too_deep, parse_json
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
+
+USER = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "f"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def turn(**fields: Any) -> dict[str, Any]:
+    return {"messages": [fields]}
+
+
+WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"messages": None}, "messages"),
+    ({"messages": []}, "messages"),
+    ({"messages": "hi"}, "messages"),
+    ({"messages": {}}, "messages"),
+    ({"messages": [None]}, "messages[0]"),
+    ({"messages": ["hi"]}, "messages[0]"),
+    (turn(content="x"), "messages[0].role"),
+    (turn(role="king", content="x"), "messages[0].role"),
+    (turn(role="function", content="x", name="f"), "messages[0].role"),
+    (turn(role=1, content="x"), "messages[0].role"),
+    (turn(role="user"), "messages[0].content"),
+    (turn(role="user", content=None), "messages[0].content"),
+    (turn(role="user", content=7), "messages[0].content"),
+    (turn(role="user", content={"type": "text"}), "messages[0].content"),
+    (turn(role="user", content=["x"]), "messages[0].content[0]"),
+    (turn(role="user", content=[{"text": "x"}]), "messages[0].content[0].type"),
+    (turn(role="user", content=[{"type": "text"}]), "messages[0].content[0].text"),
+    (turn(role="user", content=[{"type": "text", "text": 1}]), "messages[0].content[0].text"),
+    (turn(role="user", content=[IMAGE]), "messages[0].content[0].type"),
+    (turn(role="user", content=[{"type": "input_audio", "input_audio": {}}]), "messages[0].content[0].type"),
+    (turn(role="user", content="x", tool_calls=[{"id": "a", **TOOL}]), "messages[0].tool_calls"),
+    (turn(role="user", content="x", name=5), "messages[0].name"),
+    (turn(role="tool", content="x"), "messages[0].tool_call_id"),
+    (turn(role="tool", tool_call_id="c"), "messages[0].content"),
+    (turn(role="assistant", tool_calls=[TOOL]), "messages[0].tool_calls[0].id"),
+    (
+        turn(role="assistant", tool_calls=[{"id": "a", "function": {"name": "f", "arguments": {}}}]),
+        "messages[0].tool_calls[0].function.arguments",
+    ),
+    (turn(role="assistant", function_call={"name": "f", "arguments": ""}), "messages[0].function_call"),
+    ({"model": 5}, "model"),
+    ({"model": "no-such"}, "model"),
+    ({"temperature": -0.1}, "temperature"),
+    ({"temperature": "1"}, "temperature"),
+    ({"temperature": True}, "temperature"),
+    ({"temperature": 10**400}, "temperature"),
+    ({"top_p": 0}, "top_p"),
+    ({"top_p": 1.5}, "top_p"),
+    ({"top_k": -2}, "top_k"),
+    ({"top_k": 1.5}, "top_k"),
+    ({"min_p": 2}, "min_p"),
+    ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"presence_penalty": 2.1}, "presence_penalty"),
+    ({"frequency_penalty": -3}, "frequency_penalty"),
+    ({"n": 0}, "n"),
+    ({"n": -1}, "n"),
+    ({"n": 10**9}, "n"),
+    ({"n": True}, "n"),
+    ({"n": "2"}, "n"),
+    ({"n": 1.0}, "n"),
+    ({"seed": 2**63}, "seed"),
+    ({"seed": 10**300}, "seed"),
+    ({"seed": 1.5}, "seed"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": -5}, "max_tokens"),
+    ({"max_tokens": 10**18}, "max_tokens"),
+    ({"max_completion_tokens": "9"}, "max_completion_tokens"),
+    ({"min_tokens": -1}, "min_tokens"),
+    ({"min_tokens": 5, "max_tokens": 2}, "min_tokens"),
+    ({"stop": [""]}, "stop"),
+    ({"stop": 5}, "stop"),
+    ({"stop": ["a", 5]}, "stop[1]"),
+    ({"stop": ["x"] * 1000}, "stop"),
+    ({"stop": "x" * 100_000}, "stop"),
+    ({"stop_token_ids": [-1]}, "stop_token_ids"),
+    ({"stop_token_ids": ["1"]}, "stop_token_ids[0]"),
+    ({"logit_bias": []}, "logit_bias"),
+    ({"logit_bias": {"x": 1}}, "logit_bias"),
+    ({"logit_bias": {"-1": 1}}, "logit_bias"),
+    ({"logit_bias": {"1": "1"}}, "logit_bias"),
+    ({"logit_bias": {"1": None}}, "logit_bias"),
+    ({"logit_bias": {"1": 101}}, "logit_bias"),
+    ({"logit_bias": {"1": 10**400}}, "logit_bias"),
+    ({"logit_bias": {"9" * 40: 1}}, "logit_bias"),
+    ({"logit_bias": {"²": 1}}, "logit_bias"),
+    ({"logit_bias": {str(i): 1 for i in range(20_000)}}, "logit_bias"),
+    ({"logprobs": 5}, "logprobs"),
+    ({"top_logprobs": 3}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+    ({"stream": "yes"}, "stream"),
+    ({"stream": 1}, "stream"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"stream": True, "stream_options": []}, "stream_options"),
+    ({"stream": True, "stream_options": {"include_usage": "x"}}, "stream_options.include_usage"),
+    ({"tools": {}}, "tools"),
+    ({"tools": [{"type": "code_interpreter"}]}, "tools[0].type"),
+    ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": 3}}]},
+        "tools[0].function.parameters",
+    ),
+    ({"tools": [TOOL] * 2000}, "tools"),
+    ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice"),
+    ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
+    ({"functions": [{"name": "f"}]}, "functions"),
+    ({"function_call": "auto"}, "function_call"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
+    ({"response_format": "json"}, "response_format"),
+    ({"guided_json": {"type": "object"}}, "guided_json"),
+    ({"structured_outputs": {"regex": "a+"}}, "structured_outputs"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
+    ({"audio": {"voice": "x", "format": "wav"}}, "audio"),
+    ({"web_search_options": {"search_context_size": "low"}}, "web_search_options"),
+    ({"use_beam_search": True}, "use_beam_search"),
+    ({"chat_template": "{{ x }}"}, "chat_template"),
+    ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+    ({"enable_thinking": "no"}, "enable_thinking"),
+    ({"add_generation_prompt": False}, "add_generation_prompt"),
+    ({"add_generation_prompt": True, "continue_final_message": True}, "continue_final_message"),
+    ({"priority": 10**12}, "priority"),
+    ({"cache_salt": 5}, "cache_salt"),
+    ({"cache_salt": "x" * 5000}, "cache_salt"),
+    ({"timeout": 0}, "timeout"),
+    ({"timeout": -1}, "timeout"),
+    ({"user": 5}, "user"),
+    ({"messages": [USER] * 20_000}, "messages"),
+    (turn(role="user", content=[{"type": "text", "text": ""}] * 20_000), "messages[0].content"),
+    (
+        turn(role="assistant", tool_calls=[{"id": "a", "function": {"name": "f"}}] * 20_000),
+        "messages[0].tool_calls",
+    ),
+]
+
+WRONG_COMPLETIONS: list[tuple[dict[str, Any], str]] = [
+    ({"prompt": None}, "prompt"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": [[]]}, "prompt"),
+    ({"prompt": [[1], []]}, "prompt"),
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": {"a": 1}}, "prompt"),
+    ({"prompt": ["a", 1]}, "prompt[1]"),
+    ({"prompt": [1, "a"]}, "prompt[1]"),
+    ({"prompt": [True]}, "prompt[0]"),
+    ({"prompt": [1.5]}, "prompt[0]"),
+    ({"prompt": [-1]}, "prompt"),
+    ({"prompt": [2**31]}, "prompt"),
+    ({"prompt": [10**300]}, "prompt"),
+    ({"prompt": [[1, [2]]]}, "prompt[0][1]"),
+    ({"prompt": ["x"] * 5000}, "prompt"),
+    ({"prompt": ["x"] * 256, "n": 128}, "prompt"),
+    ({"logprobs": True}, "logprobs"),
+    ({"logprobs": -1}, "logprobs"),
+    ({"logprobs": 21}, "logprobs"),
+    ({"echo": "yes"}, "echo"),
+    ({"suffix": "end"}, "suffix"),
+    ({"best_of": 3}, "best_of"),
+    ({"best_of": 1, "n": 2}, "best_of"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"max_tokens": 1.5}, "max_tokens"),
+]
+
+NO_JSON: list[bytes] = [
+    b"",
+    b" ",
+    b"null",
+    b"[]",
+    b'"hi"',
+    b"5",
+    b"{",
+    b"{]",
+    b'{"a":1}}',
+    b'{"a":1,}',
+    b"{'a':1}",
+    b'{"a":NaN}',
+    b'{"a":Infinity}',
+    b'{"a":-Infinity}',
+    b'{"a":1e999}',
+    b'{"a":' + b"9" * 5000 + b"}",
+    b'{"a":-' + b"9" * 5000 + b"}",
+    b'{"a":01}',
+    b'{"a":.5}',
+    b'{"a":+1}',
+    b'{"a":"\\ud800"}',
+    b'{"a":"\\udc00\\ud800"}',
+    b'{"a":"\xff"}',
+    b'{"a":"\xed\xa0\x80"}',
+    b'{"a":"\x01"}',
+    b'{"a":"\\x41"}',
+    b"\xef\xbb\xbf{}",
+    b"\x00",
+    b"a=1&b=2",
+    b"[" * 100_000,
+    b'{"a":' * 1000 + b"1" + b"}" * 1000,
+    b"{}" * 50_000,
+]
+
+
+@pytest.fixture(autouse=True)
+def nothing_reached_the_service(service: FakeModelService) -> Iterator[None]:
+    yield
+    assert not service.requests
+
+
+def openai_error(response: httpx.Response) -> dict[str, Any]:
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert len(response.content) < 1000
+    return dict(body["error"])
+
+
+@pytest.mark.parametrize(("fields", "param"), WRONG_FIELDS, ids=lambda value: str(value)[:40])
+async def test_a_wrong_chat_field_is_named(client: httpx.AsyncClient, fields: Any, param: str) -> None:
+    # Numbers of any length, which the client library's own encoder would refuse.
+    body = json.dumps({"model": "default", "messages": [USER]} | fields)
+    response = await client.post("/v1/chat/completions", content=body)
+    assert response.status_code == (404 if fields == {"model": "no-such"} else 400)
+    error = openai_error(response)
+    assert error["param"] == param
+    assert param.split("[")[0].split(".")[0] in error["message"]
+
+
+@pytest.mark.parametrize(("fields", "param"), WRONG_COMPLETIONS, ids=lambda value: str(value)[:40])
+async def test_a_wrong_completion_field_is_named(client: httpx.AsyncClient, fields: Any, param: str) -> None:
+    response = await client.post("/v1/completions", content=json.dumps({"prompt": "x"} | fields))
+    assert response.status_code == 400
+    assert openai_error(response)["param"] == param
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"])
+@pytest.mark.parametrize("body", NO_JSON, ids=lambda value: str(value)[:30])
+async def test_what_is_no_json_object_is_refused(client: httpx.AsyncClient, path: str, body: bytes) -> None:
+    response = await client.post(path, content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400
+    assert openai_error(response)["code"] in ("invalid_json", "nesting_too_deep")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/tokenize", {}, "prompt"),
+        ("/tokenize", {"prompt": "a", "messages": [USER]}, "prompt"),
+        ("/tokenize", {"prompt": 5}, "prompt"),
+        ("/tokenize", {"messages": []}, "messages"),
+        ("/tokenize", {"prompt": "a", "add_special_tokens": 1}, "add_special_tokens"),
+        ("/detokenize", {}, "tokens"),
+        ("/detokenize", {"tokens": "a"}, "tokens"),
+        ("/detokenize", {"tokens": [1, "a"]}, "tokens[1]"),
+        ("/detokenize", {"tokens": [-1]}, "tokens"),
+    ],
+)
+async def test_wrong_token_requests_are_named(
+    client: httpx.AsyncClient, path: str, body: Any, param: str
+) -> None:
+    response = await client.post(path, json=body)
+    assert response.status_code == 400
+    assert openai_error(response)["param"] == param
+
+
+async def test_an_error_repeats_no_megabytes(client: httpx.AsyncClient) -> None:
+    huge = "A" * 500_000
+    for body in ({"messages": [USER], "model": huge}, {"messages": huge}, {"messages": [{"role": huge}]}):
+        response = await client.post("/v1/chat/completions", json=body)
+        assert response.status_code in (400, 404)
+        assert len(response.content) < 1000
+
+
+async def test_a_body_of_very_many_fields_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"messages": [USER]} | {f"k{i}": 0 for i in range(10_000)}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400
+    assert openai_error(response)["code"] == "too_many_fields"
+
+
+async def test_a_million_wrong_items_make_one_error(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/completions", json={"prompt": [[1.5] * 100_000]})
+    assert openai_error(response)["param"] == "prompt[0][0]"
+
+
+@given(
+    st.recursive(
+        st.text('[]{}"\\ab', max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text('[]{"\\', max_size=3), inner, max_size=2)
+        ),
+    ),
+    st.integers(0, 2 * MAX_NESTING),
+    st.booleans(),
+)
+def test_nesting_is_measured_outside_strings_only(value: Any, around: int, ascii_only: bool) -> None:
+    for _ in range(around):
+        value = [value]
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert nests_too_deep(body) == (depth(value) > MAX_NESTING)
+    if depth(value) <= MAX_NESTING:
+        assert parse_json(body) == value
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max((depth(item) for item in value), default=0) if isinstance(value, list) else 0
+
+
+@given(st.binary(max_size=200) | st.text('[]{}",:\\u1e9 \n', max_size=200).map(str.encode))
+def test_any_bytes_are_parsed_as_json_has_it_or_refused(body: bytes) -> None:
+    try:
+        value = parse_json(body)
+    except InvalidRequest:
+        return
+    assert json.loads(body) == value

@@ -1,0 +1,70 @@
+"""A client that stands still loses its connection, and its request ends as if it had left."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from tests.fakes.service import FakeModelService, spoken
+
+from vllm_mlx.core.events import TextDelta
+from vllm_mlx.server.connection import PatientConnection
+
+pytestmark = pytest.mark.requirement(80)
+
+CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
+REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(CHAT) + CHAT
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientConnection, "stall_s", 0.1)
+
+
+def connect(url: str) -> socket.socket:
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", urlsplit(url).port or 0))
+    return client
+
+
+def ended(client: socket.socket) -> bool:
+    """Whether the server ends the connection; waits for it."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", REQUEST[:-5], REQUEST[:20]])
+def test_a_request_that_does_not_go_on_is_given_up(live: Callable[..., str], sent: bytes) -> None:
+    with connect(live()) as client:
+        client.sendall(sent)
+        assert ended(client)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_client_that_reads_nothing_loses_its_stream(
+    live: Callable[..., str], service: FakeModelService
+) -> None:
+    service.script = [TextDelta(0, "x" * 100_000)] * 1000
+    with connect(live()) as client:
+        client.sendall(REQUEST)
+        assert service.closed.wait(10)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_request_at_work_may_take_longer_than_a_client_may_stand_still(
+    live: Callable[..., str], service: FakeModelService
+) -> None:
+    pause = threading.Event()
+    service.script = [*spoken("a"), lambda: pause.wait(0.3), TextDelta(0, "late")]
+    with connect(live()) as client, client.makefile("rb") as answer:
+        client.sendall(REQUEST)
+        assert any(b"late" in line for line in answer)

@@ -1,0 +1,1 @@
+"""What builds and checks this project; none of it is installed."""

@@ -1,0 +1,1 @@
+"""The recipe of the bundled demo model: write the text, train on it, judge the result."""
