@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from vllm_mlx.core.constraints import Constraint
 from vllm_mlx.core.messages import Message
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
@@ -50,11 +51,15 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         cache_salt: prompts with different salts never share a cached prefix.
         cut_to_context: where the context ends before `max_tokens` the answer ends there too; otherwise such a
             request is refused.
+        constraint: the form the answer must have; thought and calls of tools stand outside it.
+        thinking_budget: most tokens of thought; the thought is closed by force after them. 0: none at all.
     """
 
     input: ChatInput | TextInput | TokenInput
     model: str = "default"
     sampling: SamplingParams = SamplingParams()
+    constraint: Constraint | None = None
+    thinking_budget: int | None = None
     request_id: str | None = None
     priority: int = 0
     timeout_s: float | None = None

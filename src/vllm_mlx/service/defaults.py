@@ -22,8 +22,13 @@ def engine_request(
 
     Raises:
         ContextOverflow: prompt and requested output do not fit.
-        InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary.
+        InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary, or a feature
+            is asked for that this version has not.
     """
+    if request.constraint is not None:
+        raise InvalidRequest("constrained output is not supported by this version", param="response_format")
+    if request.thinking_budget is not None:
+        raise InvalidRequest("a budget for thought is not supported by this version", param="thinking")
     sampling = request.sampling.resolve(model.defaults)
     _check_token_ids(sampling, model.info.vocab_size)
     sampling = msgspec.structs.replace(sampling, max_tokens=_output_tokens(model, request, len(prompt_ids)))
