@@ -32,7 +32,7 @@ demo: $(READY)
 	@$(BIN)/python -m tools.demo --port $(PORT)
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -q -m slow

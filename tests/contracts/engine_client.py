@@ -267,6 +267,17 @@ async def closing_the_engine_ends_what_is_in_flight(harness: Harness) -> None:
 
 
 @clause
+async def the_end_does_not_queue_behind_what_was_not_read(harness: Harness) -> None:
+    async with serving(harness) as client:
+        unread, reading = client.submit(endless("unread")), client.submit(endless("reading"))
+        for _ in range(9):
+            await anext(reading)
+        await client.aclose()
+        with pytest.raises(Unavailable):
+            await anext(unread)
+
+
+@clause
 async def closing_an_engine_that_was_never_started_is_harmless(harness: Harness) -> None:
     await harness.client().aclose()
 

@@ -37,15 +37,15 @@ def test_a_request_during_the_load_waits_for_it(folder: Path) -> None:
     service = build_service(Config(model=ModelConfig(model=str(folder))), runner_factory=load)
     with in_thread(service) as url, ThreadPoolExecutor() as pool:
         early = pool.submit(httpx.post, url + "/v1/chat/completions", json=BODY, timeout=LIMIT_S)
-        eventually(lambda: httpx.get(url + "/v1/status").json()["active_requests"] == 1)
-        health = httpx.get(url + "/health")
+        eventually(lambda: httpx.get(url + "/v1/status", timeout=LIMIT_S).json()["active_requests"] == 1)
+        health = httpx.get(url + "/health", timeout=LIMIT_S)
         assert (health.status_code, health.json()) == (503, {"status": "loading"})
-        assert httpx.get(url + "/v1/models").json()["data"][0]["id"] == "fake"
+        assert httpx.get(url + "/v1/models", timeout=LIMIT_S).json()["data"][0]["id"] == "fake"
         assert not early.done()
         go.set()
         answer = early.result()
         assert (answer.status_code, answer.json()["usage"]["completion_tokens"]) == (200, 3)
-        health = httpx.get(url + "/health")
+        health = httpx.get(url + "/health", timeout=LIMIT_S)
         assert (health.status_code, health.json()) == (200, {"status": "ok"})
 
 
@@ -60,7 +60,7 @@ def test_a_request_during_a_load_that_fails_hears_why(folder: Path) -> None:
     service = build_service(Config(model=ModelConfig(model=str(folder))), runner_factory=load)
     with in_thread(service) as url, ThreadPoolExecutor() as pool:
         early = pool.submit(httpx.post, url + "/v1/chat/completions", json=BODY, timeout=LIMIT_S)
-        eventually(lambda: httpx.get(url + "/v1/status").json()["active_requests"] == 1)
+        eventually(lambda: httpx.get(url + "/v1/status", timeout=LIMIT_S).json()["active_requests"] == 1)
         go.set()
         answer = early.result()
     assert answer.status_code == 503

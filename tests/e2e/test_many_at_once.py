@@ -119,7 +119,7 @@ def left_open(server: Server, path: str, body: dict[str, Any]) -> Iterator[None]
 
 def test_leaving_a_stream_frees_its_row(scripted: Server) -> None:
     with httpx.stream(
-        "POST", scripted.url + "/v1/chat/completions", json=FOREVER | {"stream": True}
+        "POST", scripted.url + "/v1/chat/completions", json=FOREVER | {"stream": True}, timeout=LIMIT_S
     ) as answer:
         pieces = answer.iter_text()  # once it is dropped, the connection closes
         next(pieces)
@@ -135,7 +135,7 @@ def test_leaving_a_whole_answer_frees_its_row(scripted: Server) -> None:
 
 def test_leaving_several_prompts_frees_all_their_rows(scripted: Server) -> None:
     body = {"prompt": ["forever"] * 5, "n": 2, "stream": True, "max_tokens": 50_000}
-    with httpx.stream("POST", scripted.url + "/v1/completions", json=body) as answer:
+    with httpx.stream("POST", scripted.url + "/v1/completions", json=body, timeout=LIMIT_S) as answer:
         pieces = answer.iter_text()  # once it is dropped, the connection closes
         next(pieces)
         eventually(lambda: engine(scripted)["running"] == 10)

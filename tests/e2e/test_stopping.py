@@ -91,7 +91,10 @@ def test_a_request_on_an_open_connection_is_refused_while_the_server_drains(
 
         def refuses() -> bool:
             try:
-                return httpx.post(server.url + CHAT, json=BODY | {"max_tokens": 1}).status_code == 503
+                return (
+                    httpx.post(server.url + CHAT, json=BODY | {"max_tokens": 1}, timeout=LIMIT_S).status_code
+                    == 503
+                )
             except httpx.HTTPError:
                 return True
 
@@ -110,7 +113,7 @@ def test_a_second_signal_ends_at_once(servers: list[Server], tmp_path: Path) -> 
 
         def closed() -> bool:
             try:
-                return httpx.get(server.url + "/health").status_code == 503
+                return httpx.get(server.url + "/health", timeout=LIMIT_S).status_code == 503
             except httpx.HTTPError:
                 return True
 
@@ -154,7 +157,11 @@ def test_when_the_engine_dies_everybody_hears_of_it(tmp_path: Path) -> None:
             for i in range(4)
         ]
         # Two run, two wait.
-        eventually(lambda: httpx.get(url + "/v1/status").json().get("engine", {}).get("waiting") == 2)
+        eventually(
+            lambda: (
+                httpx.get(url + "/v1/status", timeout=LIMIT_S).json().get("engine", {}).get("waiting") == 2
+            )
+        )
         runner.told.set()
         answers = [each.result() for each in sent]
         for answer in answers:
@@ -163,9 +170,9 @@ def test_when_the_engine_dies_everybody_hears_of_it(tmp_path: Path) -> None:
             else:
                 assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
             assert "device" not in answer.text
-        health = httpx.get(url + "/health")
+        health = httpx.get(url + "/health", timeout=LIMIT_S)
         assert (health.status_code, health.json()["status"]) == (503, "failed")
-        status = httpx.get(url + "/v1/status").json()
+        status = httpx.get(url + "/v1/status", timeout=LIMIT_S).json()
         assert (status["status"], status["detail"]) == ("failed", "the engine has stopped")
         assert status["active_requests"] == 0
         assert httpx.post(url + "/v1/completions", json=body, timeout=LIMIT_S).status_code == 503

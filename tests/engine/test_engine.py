@@ -12,6 +12,7 @@ from tests.contracts.engine_client import CONTRACT, Check, collect, endless, ser
 from tests.fakes.clock import HandClock
 from tests.fakes.driver import make_request
 from tests.fakes.runner import FakeRunner
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import CacheConfig, EngineConfig
 from vllm_mlx.core.errors import Unavailable
@@ -46,7 +47,7 @@ class InProcess:
 
 def run(check: Any) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(check, timeout=30)
+        await asyncio.wait_for(check, timeout=LIMIT_S)
 
     before = threading.active_count()
     asyncio.run(bounded())

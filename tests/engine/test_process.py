@@ -16,6 +16,7 @@ from tests.contracts.engine_client import CONTRACT, Check, assert_as_alone, coll
 from tests.fakes.child_runner import describe
 from tests.fakes.driver import make_request
 from tests.fakes.runner import FakeRunner
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import InvalidRequest, ModelLoadError, Unavailable
@@ -64,7 +65,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InChild
 
 def run(check: Any) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(check, timeout=60)
+        await asyncio.wait_for(check, timeout=LIMIT_S)
 
     asyncio.run(bounded())
 

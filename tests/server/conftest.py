@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 from tests.fakes.service import FakeModelService, completed, spoken
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.server.app import create_app
@@ -49,7 +50,7 @@ def live(service: FakeModelService) -> Iterator[Callable[..., str]]:
 
         def stop() -> None:
             server.should_exit = True
-            thread.join(30)
+            thread.join(LIMIT_S)
             assert not thread.is_alive()
 
         stops.append(stop)

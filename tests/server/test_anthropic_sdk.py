@@ -9,6 +9,7 @@ import anthropic
 import openai
 import pytest
 from tests.fakes.service import HANG, FakeModelService, completed, spoken
+from tests.limits import LIMIT_S
 
 from vllm_mlx.core.errors import ContextOverflow, Overloaded, Unavailable
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStart
@@ -125,7 +126,7 @@ def test_leaving_a_stream_ends_the_request(claude: anthropic.Anthropic, service:
     with claude.messages.stream(model="default", max_tokens=64, messages=HI) as stream:
         next(iter(stream))
         assert not service.closed.is_set()
-    assert service.closed.wait(10)
+    assert service.closed.wait(LIMIT_S)
 
 
 @pytest.mark.requirement(54)

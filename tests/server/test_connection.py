@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.fakes.service import FakeModelService, spoken
+from tests.limits import LIMIT_S
 
 from vllm_mlx.core.events import TextDelta
 from vllm_mlx.server.connection import PatientConnection
@@ -56,7 +57,7 @@ def test_a_client_that_reads_nothing_loses_its_stream(
     service.script = [TextDelta(0, "x" * 100_000)] * 1000
     with connect(live()) as client:
         client.sendall(REQUEST)
-        assert service.closed.wait(10)
+        assert service.closed.wait(LIMIT_S)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from tests.fakes.service import FakeModelService
+from tests.limits import LIMIT_S
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ def exchange(url: str, request: bytes) -> bytes:
     """Send bytes to the server as they are, and read until it closes."""
     address = urlsplit(url)
     assert address.hostname is not None
-    with socket.create_connection((address.hostname, address.port or 80), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port or 80), timeout=LIMIT_S) as connection:
         try:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
@@ -89,17 +90,17 @@ def test_over_a_socket_an_oversized_body_is_answered_before_it_is_read(live: Cal
     chunked = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = exchange(url, chunked + b"100000\r\n" + b" " * 0x100000 + b"\r\n1\r\n \r\n0\r\n\r\n")
     assert b" 413 " in answer.split(b"\r\n")[0]
-    assert httpx.get(url + "/health").status_code == 200
+    assert httpx.get(url + "/health", timeout=LIMIT_S).status_code == 200
 
 
 def test_over_a_socket_endless_headers_and_nonsense_are_refused(live: Callable[..., str]) -> None:
     url = live()
     assert b" 400 " in exchange(url, b"GET / HTTP/1.1\r\nA: " + b"a" * 200_000).split(b"\r\n")[0]
     assert b" 400 " in exchange(url, b"\x16\x03\x01 nonsense\r\n\r\n").split(b"\r\n")[0]
-    assert httpx.get(url + "/health").status_code == 200
+    assert httpx.get(url + "/health", timeout=LIMIT_S).status_code == 200
 
 
 def test_a_body_that_ends_early_hurts_nobody(live: Callable[..., str]) -> None:
     url = live()
     exchange(url, b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"prompt"')
-    assert httpx.post(url + "/v1/completions", json={"prompt": "x"}).status_code == 200
+    assert httpx.post(url + "/v1/completions", json={"prompt": "x"}, timeout=LIMIT_S).status_code == 200

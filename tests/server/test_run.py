@@ -14,6 +14,7 @@ import httpx
 import pytest
 from tests.fakes.service import FakeModelService
 from tests.fakes.wire import frames
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.core.errors import ModelLoadError
@@ -53,15 +54,15 @@ def test_a_signal_closes_the_door_and_ends_each_stream_with_a_word(
     start: Start, kind: signal.Signals
 ) -> None:
     process, url = start()
-    with httpx.stream("POST", url + "/v1/chat/completions", json=BODY, timeout=10) as response:
+    with httpx.stream("POST", url + "/v1/chat/completions", json=BODY, timeout=LIMIT_S) as response:
         pieces = response.iter_text()
         text = next(pieces)
         process.send_signal(kind)
         text += "".join(pieces)
     assert frames(text)[-1]["error"]["message"] == "The server is stopping."
-    assert process.wait(10) == 0
+    assert process.wait(LIMIT_S) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(url + "/health")
+        httpx.get(url + "/health", timeout=LIMIT_S)
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
 
@@ -73,7 +74,7 @@ def is_open(address: tuple[str, int]) -> bool:
 
 def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
     process, url = start("stubborn")
-    with httpx.stream("POST", url + "/v1/chat/completions", json=BODY, timeout=10) as response:
+    with httpx.stream("POST", url + "/v1/chat/completions", json=BODY, timeout=LIMIT_S) as response:
         next(response.iter_text())
         process.send_signal(signal.SIGTERM)
         # The door is closed once the first signal has been heard.
@@ -81,7 +82,7 @@ def test_a_second_signal_ends_the_process_at_once(start: Start) -> None:
         while is_open(address):
             pass
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(LIMIT_S) == -signal.SIGTERM
 
 
 def test_a_taken_port_is_one_line_and_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +107,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server_with_the_reason(
 
 def test_a_free_port_is_announced(start: Start) -> None:
     _, url = start()
-    assert httpx.get(url + "/health").json() == {"status": "ok"}
+    assert httpx.get(url + "/health", timeout=LIMIT_S).json() == {"status": "ok"}
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import openai
 import pytest
 from tests.fakes.service import HANG, FakeModelService, completed, spoken
+from tests.limits import LIMIT_S
 
 from vllm_mlx.core.errors import ContextOverflow, Overloaded, Unavailable
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStart
@@ -156,7 +157,7 @@ def test_leaving_a_stream_ends_the_request(sdk: openai.OpenAI, service: FakeMode
     with sdk.chat.completions.create(model="default", messages=HI, stream=True) as stream:  # type: ignore[arg-type]
         next(iter(stream))
         assert not service.closed.is_set()
-    assert service.closed.wait(10)
+    assert service.closed.wait(LIMIT_S)
 
 
 async def fifty(url: str) -> list[str]:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.service import HANG, WAIT, FakeModelService, completed, spoken
 from tests.fakes.wire import frames
+from tests.limits import LIMIT_S
 
 from vllm_mlx.core.errors import AppError, Overloaded
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, TextDelta
@@ -132,7 +133,7 @@ async def test_when_the_server_cancels_a_stream_its_source_is_closed() -> None:
 def post(url: str, path: str, body: dict[str, Any]) -> socket.socket:
     address = urlsplit(url)
     assert address.hostname is not None
-    connection = socket.create_connection((address.hostname, address.port or 80), timeout=10)
+    connection = socket.create_connection((address.hostname, address.port or 80), timeout=LIMIT_S)
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     connection.sendall(head + data)
@@ -148,12 +149,12 @@ def test_a_client_that_goes_away_ends_its_request(
     service.script = [*spoken("a b c")[:spoken_before], WAIT]
     body = {"messages": [{"role": "user", "content": "hi"}], "prompt": ["x", "y"], "stream": stream}
     connection = post(live(), path, body)
-    assert service.started.wait(10)
+    assert service.started.wait(LIMIT_S)
     if stream and spoken_before:
         assert connection.recv(1)
     assert not service.closed.is_set()
     connection.close()
-    assert service.closed.wait(10)
+    assert service.closed.wait(LIMIT_S)
 
 
 def test_a_client_that_stays_is_served_while_another_goes(
@@ -164,7 +165,7 @@ def test_a_client_that_stays_is_served_while_another_goes(
     )
     url = live()
     leaving = post(url, "/v1/completions", {"prompt": "x", "seed": 1})
-    assert service.started.wait(10)
+    assert service.started.wait(LIMIT_S)
     leaving.close()
     staying = post(url, "/v1/completions", {"prompt": "x", "seed": 2})
     received = staying.recv(65536)

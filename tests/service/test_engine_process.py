@@ -14,9 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.limits import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60
 
 
 class Server:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.architecture.project import ROOT
+from tests.limits import LIMIT_S
 from tools.demo import main
 
 SERVER = Path(__file__).parent / "scripted_server.py"
 START = "import sys; from tools.demo import run; sys.exit(run(sys.argv[2:], int(sys.argv[1])))"
-LIMIT_S = 30
 
 
 def free_port() -> int:

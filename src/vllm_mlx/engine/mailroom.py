@@ -60,6 +60,12 @@ class _Inbox:
             self._items.append(error)
         self._wake()
 
+    def break_off(self, error: AppError) -> None:
+        """Nothing more comes; unless all of it has, `error` takes the place of what was not read."""
+        if not self.ended:
+            self._items.clear()
+            self.end(error)
+
     def abandon(self, choice: int | None) -> None:
         """Drop what the caller no longer wants to see, read or not."""
         kept = [item for item in self._items if choice is not None and not _is_of(item, choice)]
@@ -192,7 +198,10 @@ class Mailroom:
                 found.put(output)
 
     def end_all(self, message: str) -> None:
-        """Nothing more comes for anyone."""
+        """Nothing more comes for anyone, and everyone whose text is not complete hears of it next.
+
+        What such a reader has not read yet is dropped: after a deadline there is no time left for it.
+        """
         self._sent.clear()
         for inbox in self._inboxes.values():
-            inbox.end(Unavailable(message))
+            inbox.break_off(Unavailable(message))

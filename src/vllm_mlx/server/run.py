@@ -21,7 +21,7 @@ from vllm_mlx.server.connection import PatientConnection
 from vllm_mlx.service.port import ModelService
 
 _MAX_FILES = 65_536
-_GRACE_S = 5
+_GRACE_S = 10
 """After the drain, what connections get to send their last bytes."""
 _KEEP_ALIVE_S = 65
 """An idle connection outlives the pools of usual clients and proxies, so that they close first."""
