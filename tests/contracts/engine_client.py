@@ -160,7 +160,7 @@ async def aborting_a_choice_leaves_the_others(harness: Harness) -> None:
         request = make_request("r", n=3, max_tokens=40, stop=("x",))
         stream = client.submit(request)
         outputs = [await anext(stream)]
-        client.abort("r", choice=1, confirmed_tokens=0)
+        client.abort("r", choice=1)
         outputs += [o async for o in stream]
         assert {o.choice for o in outputs} == {0, 2}
         for choice in (0, 2):
@@ -169,12 +169,29 @@ async def aborting_a_choice_leaves_the_others(harness: Harness) -> None:
 
 
 @clause
+async def of_a_text_with_stop_strings_what_was_confirmed_is_counted_and_kept(harness: Harness) -> None:
+    async with serving(harness) as client:
+        request = endless("r", prompt_ids=[1, 2, 3, 4], n=2, stop=("x",))
+        stream = client.submit(request)
+        outputs = [await anext(stream) for _ in range(30)]
+        client.confirm("r", 0, 4)
+        client.abort("r")
+        client.confirm("r", 1, 5)  # the engine has ended both
+        await assert_idle(client)
+        assert client.stats().generated_tokens == 4 + 5 + 1  # and the probe's
+        for choice, found in ((0, 8), (1, 4)):
+            said = [i for o in outputs if o.choice == choice for i in o.token_ids]
+            probe, *_ = await collect(client, make_request("p", [1, 2, 3, 4, *said], max_tokens=1))
+            assert probe.cached_tokens == found
+
+
+@clause
 async def aborting_every_choice_ends_the_stream(harness: Harness) -> None:
     async with serving(harness) as client:
         stream = client.submit(endless(n=2))
         await anext(stream)
         client.abort("endless", choice=0)
-        client.abort("endless", choice=1, confirmed_tokens=1)
+        client.abort("endless", choice=1)
         assert [o async for o in stream] == []
         await assert_idle(client)
 

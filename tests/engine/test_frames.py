@@ -26,7 +26,7 @@ from vllm_mlx.engine.frames import (
     encode_launch,
     encode_request,
 )
-from vllm_mlx.engine.wire import Abort, EngineRequest, RawLogprob, StepFrame, TokenOutput
+from vllm_mlx.engine.wire import Abort, Command, Confirm, EngineRequest, RawLogprob, StepFrame, TokenOutput
 
 ids = st.integers(0, 2**31 - 1)
 names = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
@@ -56,9 +56,8 @@ requests = st.builds(
     timeout_s=st.none() | st.floats(0, 1e9),
     cache_salt=names,
 )
-aborts = st.builds(
-    Abort, request_id=names, choice=st.none() | st.integers(0, 127), confirmed_tokens=st.none() | counts
-)
+aborts = st.builds(Abort, request_id=names, choice=st.none() | st.integers(0, 127))
+confirms = st.builds(Confirm, request_id=names, choice=st.integers(0, 127), num_tokens=counts)
 logprobs = st.builds(
     RawLogprob,
     token_id=ids,
@@ -88,7 +87,7 @@ infos = st.builds(
     kv_capacity_tokens=counts,
     path=st.builds(ModelPath, path=names, reason=names),
 )
-commands = st.just(Close()) | aborts | requests
+commands = st.just(Close()) | aborts | confirms | requests
 frames = (
     st.builds(Hello, st.integers(0, 100))
     | st.builds(Loaded, infos)
@@ -128,7 +127,7 @@ def test_a_message_that_was_cut_or_belongs_to_the_other_side_is_refused(
     for decode in (decode_command, decode_frame):
         with pytest.raises(BadFrame):
             decode(cut)
-    is_command = isinstance(message, EngineRequest | Abort | Close)
+    is_command = isinstance(message, Command | Close)
     with pytest.raises(BadFrame):
         (decode_frame if is_command else decode_command)(whole)
 

@@ -75,42 +75,70 @@ def test_with_stop_strings_only_confirmed_tokens_are_named_and_counted() -> None
     for _ in range(12):
         d.step()
     said = d.ids()
-    d.abort("r", choice=0, confirmed_tokens=3)
+    d.confirm(3)
+    d.abort("r", choice=0)
     assert d.scheduler.stats().generated_tokens == 3
     assert d.scheduler.stats().finished_requests == 1
     assert blocks_found(d, said) == 8
 
 
-@pytest.mark.parametrize(("confirmed", "found"), [(0, 4), (2, 8), (11, 16), (1000, 16), (-3, 4), (None, 4)])
-def test_any_confirmed_count_is_taken_within_what_was_computed(confirmed: int | None, found: int) -> None:
+@pytest.mark.parametrize(("confirmed", "found"), [(0, 4), (2, 8), (11, 16), (1000, 16)])
+def test_any_confirmed_count_is_taken_within_what_was_computed(confirmed: int, found: int) -> None:
     d = Driver()
     d.submit(stopping())
     for _ in range(12):
         d.step()
     said = d.ids()
-    d.abort("r", choice=0, confirmed_tokens=confirmed)
+    d.confirm(confirmed)
+    d.abort("r", choice=0)
     assert blocks_found(d, said) == found
 
 
 @pytest.mark.stepwise
-def test_while_stop_strings_may_still_end_the_text_only_the_prompt_is_shared() -> None:
+@pytest.mark.parametrize(("confirmed", "found"), [(0, 4), (7, 12)])
+def test_while_stop_strings_may_still_end_the_text_only_what_is_confirmed_is_shared(
+    confirmed: int, found: int
+) -> None:
     d = Driver()
     d.submit(stopping())
     for _ in range(12):
         d.step()
-    assert d.scheduler.stats().generated_tokens == 0
+    d.confirm(confirmed)
+    assert d.scheduler.stats().generated_tokens == confirmed
     d.submit(make_request("probe", [*prompt(6), *d.ids(), 1], max_tokens=1))
     d.step()
-    assert d.outputs["probe"][0].cached_tokens == 4
+    assert d.outputs["probe"][0].cached_tokens == found
 
 
-def test_an_end_that_the_engine_knows_confirms_the_text() -> None:
+@pytest.mark.parametrize(("before", "after", "found"), [(0, 30, 4), (5, 0, 8), (12, 18, 16)])
+def test_where_the_engine_ends_a_text_with_stop_strings_only_what_was_confirmed_is_named(
+    before: int, after: int, found: int
+) -> None:
     d = Driver()
     d.submit(stopping())
+    while len(d.ids()) < 15:
+        d.step()
+    d.confirm(before)
     d.run()
     said = d.ids()
-    assert len(said) == d.scheduler.stats().generated_tokens == 30
-    assert blocks_found(d, said) == 32
+    d.assert_all_blocks_accounted()
+    d.confirm(after)  # the front may have found a stop string before the end, and counts up to it
+    assert (len(said), d.scheduler.stats().generated_tokens) == (30, before + after)
+    assert blocks_found(d, said) == found
+
+
+def test_a_text_that_was_preempted_keeps_what_was_confirmed() -> None:
+    d = Driver(max_num_seqs=1)
+    d.submit(stopping(priority=1))
+    while len(d.ids()) < 8:
+        d.step()
+    d.submit(make_request("urgent", [5], max_tokens=3))
+    while d.scheduler.stats().preemptions == 0:
+        d.step()
+    d.confirm(7)
+    d.run()
+    assert blocks_found(d, d.ids()) == 12
+    d.assert_as_alone("r")
 
 
 # ---- log-probabilities ----

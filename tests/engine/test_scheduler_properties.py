@@ -81,8 +81,8 @@ class Traffic(RuleBasedStateMachine):
                 assert sum(len(row.token_ids) for row in plan.rows) <= self.budget
 
     @precondition(lambda self: self.aborted)
-    @rule(data=st.data(), whole=st.booleans(), confirmed=st.one_of(st.none(), st.integers(0, 12)))
-    def leave(self, data: st.DataObject, whole: bool, confirmed: int | None) -> None:
+    @rule(data=st.data(), whole=st.booleans())
+    def leave(self, data: st.DataObject, whole: bool) -> None:
         request_id = data.draw(st.sampled_from(sorted(self.aborted)))
         n = self.d.requests[request_id].sampling.n
         if whole:
@@ -90,8 +90,15 @@ class Traffic(RuleBasedStateMachine):
             self.aborted[request_id] |= set(range(n))
         else:
             choice = data.draw(st.integers(0, n - 1))
-            self.d.abort(request_id, choice, confirmed)
+            self.d.abort(request_id, choice)
             self.aborted[request_id].add(choice)
+
+    @precondition(lambda self: self.aborted)
+    @rule(data=st.data(), num_tokens=st.integers(1, 12))
+    def hear(self, data: st.DataObject, num_tokens: int) -> None:
+        request_id = data.draw(st.sampled_from(sorted(self.aborted)))
+        if self.d.requests[request_id].sampling.stop:
+            self.d.confirm(num_tokens, request_id, data.draw(st.integers(0, 3)))
 
     def teardown(self) -> None:
         if not hasattr(self, "d"):

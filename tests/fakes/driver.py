@@ -9,7 +9,7 @@ from tests.fakes.runner import FakeRunner, alone
 from vllm_mlx.config import CacheConfig, EngineConfig
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.scheduler import Scheduler
-from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
+from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, TokenOutput
 from vllm_mlx.runners.base import PendingStep, Runner, StepPlan
 
 
@@ -65,8 +65,12 @@ class Driver:
         self.scheduler.check()
         return request
 
-    def abort(self, request_id: str, choice: int | None = None, confirmed_tokens: int | None = None) -> None:
-        self.scheduler.abort(Abort(request_id, choice, confirmed_tokens))
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        self.scheduler.abort(Abort(request_id, choice))
+        self.scheduler.check()
+
+    def confirm(self, num_tokens: int, request_id: str = "r", choice: int = 0) -> None:
+        self.scheduler.confirm(Confirm(request_id, choice, num_tokens))
         self.scheduler.check()
 
     def step(self) -> StepPlan | None:

@@ -26,7 +26,8 @@ class Played:
 
     def __init__(self, steps: list[tuple[str, str | None]]) -> None:
         self.steps = steps
-        self.aborts: list[tuple[int | None, int | None]] = []
+        self.aborts: list[int | None] = []
+        self.confirmed = 0
         self.ids: dict[str, int] = {}
         self.alive = True
 
@@ -60,10 +61,13 @@ class Played:
     async def aclose(self) -> None:
         """Nothing runs."""
 
-    def abort(
-        self, request_id: str, *, choice: int | None = None, confirmed_tokens: int | None = None
-    ) -> None:
-        self.aborts.append((choice, confirmed_tokens))
+    def abort(self, request_id: str, *, choice: int | None = None) -> None:
+        self.aborts.append(choice)
+
+    def confirm(self, request_id: str, choice: int, num_tokens: int) -> None:
+        assert (request_id, choice) == (self.request.request_id, 0)
+        assert not self.aborts
+        self.confirmed += num_tokens
 
     def stats(self) -> EngineStats:
         return EngineStats()
@@ -90,26 +94,36 @@ async def said(folder: Path, engine: Played, stop: str) -> tuple[str, Finished, 
     ("steps", "aborts"),
     [
         # The engine had gone on to its own end before it could hear of the stop string.
-        ([("a", None), ("b", None), ("c", None), ("d", None), ("$", "stop")], [(0, 3)]),
-        ([("a", None), ("b", None), ("c", None), ("d", "length")], [(0, 3)]),
+        ([("a", None), ("b", None), ("c", None), ("d", None), ("$", "stop")], [0]),
+        ([("a", None), ("b", None), ("c", None), ("d", "length")], [0]),
         # Several tokens a step, the end among them: nothing is left to abort.
         ([("ab", None), ("cd$", "stop")], []),
         ([("abcde", "length")], []),
-        ([("ab", None), ("cde", None)], [(0, 3)]),
+        ([("ab", None), ("cde", None)], [0]),
         # The very token that completes the stop string is the last one allowed.
         ([("ab", None), ("c", "length")], []),
     ],
 )
 async def test_tokens_past_a_stop_string_are_never_shown_or_counted(
-    steps: list[tuple[str, str | None]], aborts: list[tuple[int, int]], tmp_path: Path
+    steps: list[tuple[str, str | None]], aborts: list[int], tmp_path: Path
 ) -> None:
     engine = Played(steps)
     text, finished, tokens = await said(tmp_path / "m", engine, "bc")
     assert (text, finished.reason, finished.stop_sequence, tokens) == ("a", "stop", "bc", 3)
     assert engine.aborts == aborts
+    assert engine.confirmed == 3
 
 
 @pytest.mark.anyio
 async def test_an_end_before_the_stop_string_is_complete_shows_what_was_held_back(tmp_path: Path) -> None:
     text, finished, tokens = await said(tmp_path / "m", Played([("ab", None), ("$", "stop")]), "bc")
     assert (text, finished.reason, finished.stop_sequence, tokens) == ("ab", "stop", None, 3)
+
+
+@pytest.mark.anyio
+async def test_a_long_text_is_confirmed_while_it_grows_and_whole_at_its_end(tmp_path: Path) -> None:
+    told: list[int] = []
+    engine = Played([*[("a", None)] * 40, ("$", "stop")])
+    engine.confirm = lambda request_id, choice, num_tokens: told.append(num_tokens)  # type: ignore[method-assign]
+    assert (await said(tmp_path / "m", engine, "bc"))[2] == sum(told) == 41
+    assert told == [16, 16, 9]

@@ -28,8 +28,9 @@ from vllm_mlx.engine.frames import (
     encode,
 )
 from vllm_mlx.engine.link import has_message, new_pair
-from vllm_mlx.engine.loop import Command, EngineLoop
+from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.serving import load_error, serve
+from vllm_mlx.engine.wire import Command
 from vllm_mlx.runners.base import Runner
 
 log = logging.getLogger(__name__)

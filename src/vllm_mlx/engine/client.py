@@ -74,10 +74,12 @@ class EngineClient(Protocol):
         """
         ...
 
-    def abort(
-        self, request_id: str, *, choice: int | None = None, confirmed_tokens: int | None = None
-    ) -> None:
+    def abort(self, request_id: str, *, choice: int | None = None) -> None:
         """Stop a request (or one choice) at the next step; unknown ids are ignored."""
+        ...
+
+    def confirm(self, request_id: str, choice: int, num_tokens: int) -> None:
+        """The choice's next so many tokens belong to its text; see `Confirm`. Unknown ids do no harm."""
         ...
 
     @property

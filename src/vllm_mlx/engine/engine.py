@@ -16,10 +16,10 @@ from vllm_mlx.core.errors import AppError, ModelLoadError, Unavailable
 from vllm_mlx.core.stats import EngineStats
 from vllm_mlx.engine.client import EngineHealth, EngineInfo
 from vllm_mlx.engine.ending import join_fully
-from vllm_mlx.engine.loop import Command, EngineLoop
+from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.mailroom import Mailroom, Stream
 from vllm_mlx.engine.serving import load_error, serve
-from vllm_mlx.engine.wire import EngineRequest, StepFrame
+from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 from vllm_mlx.runners.base import Runner
 
 logger = logging.getLogger(__name__)
@@ -101,11 +101,13 @@ class InProcessEngine:
             raise Unavailable(_NOT_RUNNING)
         return self._mailroom.submit(request)
 
-    def abort(
-        self, request_id: str, *, choice: int | None = None, confirmed_tokens: int | None = None
-    ) -> None:
+    def abort(self, request_id: str, *, choice: int | None = None) -> None:
         """Stop a request (or one choice) at the next step; unknown ids are ignored."""
-        self._mailroom.abort(request_id, choice=choice, confirmed_tokens=confirmed_tokens)
+        self._mailroom.abort(request_id, choice=choice)
+
+    def confirm(self, request_id: str, choice: int, num_tokens: int) -> None:
+        """The choice's next so many tokens belong to its text; see `Confirm`."""
+        self._mailroom.confirm(request_id, choice, num_tokens)
 
     async def aclose(self) -> None:
         """Stop the engine and free its memory; requests in flight end with `Unavailable`."""

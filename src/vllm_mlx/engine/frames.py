@@ -9,9 +9,9 @@ import msgspec
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import AppError, InvalidRequest
 from vllm_mlx.engine.client import EngineInfo
-from vllm_mlx.engine.wire import Abort, EngineRequest, StepFrame
+from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Goes up when a message changes its meaning: after an upgrade in place, an old front meets new children."""
 
 DEFAULT_RUNNER = "vllm_mlx.runners.build:build_runner"
@@ -59,7 +59,7 @@ class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     message: str
 
 
-ToChild = EngineRequest | Abort | Close
+ToChild = Command | Close
 ToFront = Hello | Loaded | LoadFailed | StepFrame
 
 T = TypeVar("T")

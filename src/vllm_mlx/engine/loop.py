@@ -13,12 +13,10 @@ from vllm_mlx.core.errors import AppError, Overloaded
 from vllm_mlx.core.stats import EngineStats
 from vllm_mlx.engine.client import EngineInfo
 from vllm_mlx.engine.scheduler import Scheduler
-from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
+from vllm_mlx.engine.wire import Abort, Command, Confirm, TokenOutput
 from vllm_mlx.runners.base import PendingStep, Runner, RunnerDied, StepPlan, StepResult
 
 logger = logging.getLogger(__name__)
-
-Command = EngineRequest | Abort
 
 ROW_FAILED = "the model could not compute this request"
 
@@ -139,6 +137,9 @@ class EngineLoop:
     def _obey(self, command: Command) -> list[TokenOutput]:
         if isinstance(command, Abort):
             self._scheduler.abort(command)
+            return []
+        if isinstance(command, Confirm):
+            self._scheduler.confirm(command)
             return []
         try:
             self._scheduler.submit(command)

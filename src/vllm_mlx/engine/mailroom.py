@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded, Unavailable
-from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
+from vllm_mlx.engine.wire import Abort, Command, Confirm, EngineRequest, TokenOutput
 
 
 class _Inbox:
@@ -140,7 +140,7 @@ class Mailroom:
 
     def __init__(
         self,
-        send: Callable[[EngineRequest | Abort], None],
+        send: Callable[[Command], None],
         on_loop: Callable[[Callable[[_Inbox], None], _Inbox], None],
     ) -> None:
         self._send = send
@@ -162,18 +162,21 @@ class Mailroom:
         self._sent.append(inbox)
         return Stream(inbox, self)
 
-    def abort(
-        self, request_id: str, *, choice: int | None = None, confirmed_tokens: int | None = None
-    ) -> None:
+    def abort(self, request_id: str, *, choice: int | None = None) -> None:
         """Stop a request (or one choice) at the next step; unknown ids are ignored."""
         inbox = self._inboxes.get(request_id)
         if inbox is None:
             return
         if not inbox.ended and (choice is None or choice in inbox.open_choices):
-            self._send(Abort(request_id, choice, confirmed_tokens))
+            self._send(Abort(request_id, choice))
         inbox.abandon(choice)
         if inbox.done:
             del self._inboxes[request_id]
+
+    def confirm(self, request_id: str, choice: int, num_tokens: int) -> None:
+        """Tell the engine that a choice's next tokens belong to its text, ended or not."""
+        if num_tokens:
+            self._send(Confirm(request_id, choice, num_tokens))
 
     def abandon(self, inbox: _Inbox) -> None:
         """The stream of this inbox was read to its end or closed, or its reader was cancelled."""

@@ -25,7 +25,7 @@ from vllm_mlx.engine.frames import (
 )
 from vllm_mlx.engine.mailroom import Mailroom, Stream
 from vllm_mlx.engine.spawn import Child
-from vllm_mlx.engine.wire import Abort, EngineRequest, StepFrame
+from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 
 log = logging.getLogger(__name__)
 
@@ -172,11 +172,13 @@ class ProcessEngine:
             raise Unavailable(_DIED, retry_after_s=max(1.0, self._restart_at_s - self._clock()))
         raise Unavailable(_NOT_RUNNING)
 
-    def abort(
-        self, request_id: str, *, choice: int | None = None, confirmed_tokens: int | None = None
-    ) -> None:
+    def abort(self, request_id: str, *, choice: int | None = None) -> None:
         """Stop a request (or one choice) at the next step; unknown ids are ignored."""
-        self._mailroom.abort(request_id, choice=choice, confirmed_tokens=confirmed_tokens)
+        self._mailroom.abort(request_id, choice=choice)
+
+    def confirm(self, request_id: str, choice: int, num_tokens: int) -> None:
+        """The choice's next so many tokens belong to its text; see `Confirm`."""
+        self._mailroom.confirm(request_id, choice, num_tokens)
 
     async def aclose(self) -> None:
         """End the child and free its memory; requests in flight end with `Unavailable`."""
@@ -242,7 +244,7 @@ class ProcessEngine:
 
     # ---- messages ----
 
-    def _send(self, command: EngineRequest | Abort) -> None:
+    def _send(self, command: Command) -> None:
         data = encode_request(command) if isinstance(command, EngineRequest) else encode(command)
         if self._session is not None:
             self._session.child.send(data)

@@ -25,7 +25,7 @@ from vllm_mlx.engine.flight import Flight
 from vllm_mlx.engine.pacing import Pacer
 from vllm_mlx.engine.policy import check_prompt, outranked, rank, readers_of, share_out, victim
 from vllm_mlx.engine.sequence import RequestState, Sequence, Status
-from vllm_mlx.engine.wire import Abort, EngineRequest, RawLogprob, TokenOutput
+from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import KVCacheManager
 from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult
 
@@ -149,8 +149,18 @@ class Scheduler:
             return
         for seq in state.sequences:
             if abort.choice in (None, seq.choice) and seq.status is not Status.ENDED:
-                self._end(seq, abort.confirmed_tokens)
-        self._settle(state, finished=abort.choice is not None or abort.confirmed_tokens is not None)
+                self._end(seq)
+        self._settle(state, finished=abort.choice is not None)
+
+    def confirm(self, confirm: Confirm) -> None:
+        """Take it that more of a choice's output belongs to its text; what is over is only counted."""
+        self._generated_tokens += confirm.num_tokens
+        state = self._requests.get(confirm.request_id)
+        for seq in state.sequences if state is not None else ():
+            if seq.choice == confirm.choice and seq.status is not Status.ENDED:
+                seq.confirm(confirm.num_tokens)
+                if seq.status is Status.RUNNING:
+                    self._commit(seq)
 
     def fail(self, request_id: str, error: AppError) -> None:
         """End a request with an error output; unknown ids are ignored."""
@@ -407,7 +417,7 @@ class Scheduler:
     def _take_in_sampled(self, seq: Sequence, sampled: SampledToken) -> None:
         finish = seq.append(sampled.token_id)
         if not seq.front_confirms:
-            seq.num_confirmed_output += 1
+            seq.confirm(1)
             self._generated_tokens += 1
         self._tell(seq, sampled, finish)
 
@@ -431,7 +441,7 @@ class Scheduler:
             )
         )
         if finish is not None:
-            self._end(seq, confirmed_tokens=len(seq.output_ids))
+            self._end(seq)
             self._settle(state, finished=True)
 
     def _commit(self, seq: Sequence) -> None:
@@ -442,14 +452,8 @@ class Scheduler:
 
     # ---- leaving ----
 
-    def _end(self, seq: Sequence, confirmed_tokens: int | None = None) -> None:
+    def _end(self, seq: Sequence) -> None:
         """Free all that a sequence holds, naming what is confirmed of it."""
-        if seq.front_confirms:
-            if confirmed_tokens is not None:
-                seq.num_confirmed_output = max(0, min(confirmed_tokens, len(seq.output_ids)))
-                self._generated_tokens += seq.num_confirmed_output
-            else:
-                self._generated_tokens += len(seq.output_ids)
         if seq.status is Status.RUNNING:
             self._commit(seq)
             self._stop_running(seq)

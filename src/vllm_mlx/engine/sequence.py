@@ -67,7 +67,7 @@ class Sequence:
         steps_in_flight: submitted steps that it is part of and that are not applied yet.
         num_void: how many of these, the oldest first, will bring nothing that is of use.
         num_confirmed_output: output tokens that surely belong to the text, so that blocks with them may be
-            named; with stop strings only the front can tell.
+            named; with stop strings the front tells, while the text grows.
         waits_for: name of the block that a running sequence computes and this one wants to share.
         num_passed_over: steps in a row that had nothing for it while its prompt was to be read.
         looked_up: whether the cache was asked for its prompt before (a resume is not counted again).
@@ -147,6 +147,10 @@ class Sequence:
         if token_id in self.state.end_ids:
             return "stop"
         return "length" if len(self.output_ids) >= self.state.max_output else None
+
+    def confirm(self, num_tokens: int) -> None:
+        """So many more tokens of the output belong to the text."""
+        self.num_confirmed_output = min(self.num_confirmed_output + num_tokens, len(self.output_ids))
 
     @property
     def front_confirms(self) -> bool:

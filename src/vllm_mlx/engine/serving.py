@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vllm_mlx.core.errors import ModelLoadError
-from vllm_mlx.engine.loop import Command, EngineLoop
-from vllm_mlx.engine.wire import EngineRequest, StepFrame
+from vllm_mlx.engine.loop import EngineLoop
+from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 
 
 class CommandSource(Protocol):

@@ -74,17 +74,29 @@ class TokenOutput(msgspec.Struct, frozen=True, kw_only=True, array_like=True, om
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
-    """Forget a request, or one choice of it.
+    """Forget a request, or one choice of it (None: all).
 
-    Attributes:
-        choice: None for all.
-        confirmed_tokens: output tokens of that choice that the caller really got (a stop string ends the
-            text before the engine knows); later ones are neither counted nor kept in the prefix cache.
+    For one choice it means that the text is over (a stop string), for all that no one wants it any more.
     """
 
     request_id: str
     choice: int | None = None
-    confirmed_tokens: int | None = None
+
+
+class Confirm(msgspec.Struct, frozen=True, tag="confirm"):
+    """The next `num_tokens` tokens of a choice's output belong to the text.
+
+    Said of requests with stop strings, which only the front can find. Tokens of theirs that no one confirms
+    are neither counted nor named in the prefix cache, however the text ends.
+    """
+
+    request_id: str
+    choice: int
+    num_tokens: int
+
+
+Command = EngineRequest | Abort | Confirm
+"""What the front asks of an engine."""
 
 
 class StepFrame(msgspec.Struct, frozen=True, array_like=True, tag="step"):

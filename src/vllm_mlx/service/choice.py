@@ -16,6 +16,7 @@ class ChoiceStream:
     """The text side of one choice. Synchronous, and alone with its state.
 
     Attributes:
+        index: which choice it is.
         started: the opening events were sent.
         finished: `Finished` was returned; nothing more may be fed.
         stopped_early: it was a stop string that ended it, so the engine must be told.
@@ -37,13 +38,14 @@ class ChoiceStream:
         self._detokenizer = detokenizer
         self._parser = parser
         self._stops = StopMatcher(stop)
-        self._choice = choice
+        self.index = choice
         self._logprobs: list[TokenLogprob] = []
         self.started = False
         self.finished = False
         self.stopped_early = False
         self.completion_tokens = 0
         self.reasoning_tokens = 0
+        self._told = 0
 
     def feed(self, output: TokenOutput) -> list[Event]:
         """What these tokens say; ends with `Finished` if they are the last."""
@@ -66,6 +68,16 @@ class ChoiceStream:
             events += self._finish(output.finish)
         return events
 
+    @property
+    def unconfirmed(self) -> int:
+        """Tokens of the text that the engine was not told to belong to it."""
+        return self.completion_tokens - self._told
+
+    def take_unconfirmed(self) -> int:
+        """The same; the engine is being told now."""
+        new, self._told = self.unconfirmed, self.completion_tokens
+        return new
+
     def _read(self, step: StopStep) -> list[Event]:
         if not self._logprobs:
             return self._parser.feed(step.text)
@@ -80,7 +92,7 @@ class ChoiceStream:
         if reason == "stop" and self._parser.calls:
             reason = "tool_calls"
         self.finished = True
-        events.append(Finished(self._choice, reason, self._stops.matched))
+        events.append(Finished(self.index, reason, self._stops.matched))
         return events
 
 

@@ -20,6 +20,9 @@ from vllm_mlx.service.defaults import engine_request
 from vllm_mlx.service.loaded import LoadedModel
 from vllm_mlx.service.prompt import Prompt
 
+_CONFIRM_EVERY = 16
+"""Tokens of a text with stop strings after which the engine hears that they belong to it."""
+
 _OUTPUTS_IN_A_ROW = 4
 """Outputs that are there already are taken without a pause; more in a row would keep health checks waiting
 wherever an engine is faster than its front."""
@@ -65,10 +68,8 @@ async def generate(
                     prompt_logprobs = named_logprobs(model.tokenizer, output.prompt_logprobs)
                 for event in _opening(prompt, output, prompt_logprobs):
                     yield event
-            for event in choice.feed(output):
+            for event in _hear(model, sent, choice, output):
                 yield event
-            if choice.stopped_early:
-                model.engine.abort(unique_id, choice=output.choice, confirmed_tokens=choice.completion_tokens)
             if all(each.finished for each in choices):
                 break
     ended = clock()
@@ -100,6 +101,16 @@ def _choice_stream(
         sent.sampling.stop,
         choice=choice,
     )
+
+
+def _hear(model: LoadedModel, sent: EngineRequest, choice: ChoiceStream, output: TokenOutput) -> list[Event]:
+    """What an output says; the engine hears what only the front can find out, thanks to stop strings."""
+    events = choice.feed(output)
+    if sent.sampling.stop and (choice.finished or choice.unconfirmed >= _CONFIRM_EVERY):
+        model.engine.confirm(sent.request_id, choice.index, choice.take_unconfirmed())
+    if choice.stopped_early:
+        model.engine.abort(sent.request_id, choice=choice.index)
+    return events
 
 
 def _opening(prompt: Prompt, output: TokenOutput, logprobs: tuple[TokenLogprob, ...]) -> list[Event]:
