@@ -12,7 +12,8 @@ HEAD = """# Flags of `vllm-mlx serve`
 variable, or in a YAML file named with `--config FILE` (or `VLLM_MLX_CONFIG`). In the file a setting has the
 flag's name without the dashes in front, as in `max-num-seqs: 64`. A flag wins over the environment, the
 environment over the file, and the file over the default. In the environment and in the file, switches are
-`true` or `false`.
+`true` or `false`. `VLLM_MLX_BLAS=stock` keeps the linear algebra of the MLX wheel on a Linux CPU where OpenBLAS
+is installed. Any other variable that begins with `VLLM_MLX_` gets a warning: it may be misspelt.
 
 Made from `src/vllm_mlx/config.py` by `make docs`.
 """
