@@ -58,7 +58,7 @@ class Hub:
             # The shield: a caller who leaves must not cancel the load that everybody waits for.
             model = await asyncio.shield(self._loading)
         except AppError as error:
-            # The sentence is the whole news; the trace of a load is in the log, at the debug level if expected.
+            # The sentence is the whole news; the log has the trace, at the debug level if it was expected.
             raise Unavailable(f"The model could not be loaded: {error.message}") from None
         except asyncio.CancelledError:
             if not self._loading.cancelled():
