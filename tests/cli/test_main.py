@@ -30,6 +30,8 @@ def test_no_command_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str])
     ("words", "says"),
     [
         (["--prot", "8001"], "unknown flag --prot; did you mean --port?"),
+        (["--bogus"], "unknown flag --bogus\n"),
+        (["--max-num-seq", "3"], "unknown flag --max-num-seq; did you mean --max-num-seqs?"),
         (["a", "b"], "unknown argument b"),
         (["--port", "70000"], "--port must be from 0 to 65535, not 70000"),
         (["--port", "abc"], "--port: must be a whole number, not 'abc'"),

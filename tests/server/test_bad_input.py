@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from tests.fakes.service import FakeModelService
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.server.body import MAX_NESTING, nests_too_deep, parse_json
+from vllm_mlx.server.body import parse_json
+from vllm_mlx.server.structure import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
 
@@ -317,15 +319,57 @@ def test_nesting_is_measured_outside_strings_only(value: Any, around: int, ascii
     for _ in range(around):
         value = [value]
     body = json.dumps(value, ensure_ascii=ascii_only).encode()
-    assert nests_too_deep(body) == (depth(value) > MAX_NESTING)
-    if depth(value) <= MAX_NESTING:
+    if depth(value) > MAX_NESTING:
+        assert refusal(body) == "nesting_too_deep"
+    else:
         assert parse_json(body) == value
+
+
+def refusal(body: bytes) -> str:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(body)
+    return refused.value.code
 
 
 def depth(value: Any) -> int:
     if isinstance(value, dict):
         value = list(value.values())
     return 1 + max((depth(item) for item in value), default=0) if isinstance(value, list) else 0
+
+
+WIDE = {
+    "arrays": b"[" + b",".join([b"[]"] * MAX_CONTAINERS) + b"]",
+    "objects": b"[" + b",".join([b"{}"] * MAX_CONTAINERS) + b"]",
+    "numbers": b"[" + b",".join([b"1"] * (MAX_VALUES + 1)) + b"]",
+    "pairs": b"{" + b",".join([b'"":1'] * (MAX_VALUES + 1)) + b"}",
+    "after a text": b'["' + b'\\"[' * 300_000 + b'",' + b",".join([b"1"] * MAX_VALUES) + b"]",
+}
+
+
+@pytest.mark.parametrize("body", WIDE.values(), ids=WIDE)
+def test_a_body_of_too_many_values_is_refused_before_any_of_them_is_built(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        assert refusal(body) == "too_many_values"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Some copies of the text; its values would take 8 bytes each for the array alone, 56 for an empty one.
+    assert peak < 3 * len(body) + 2**20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b",".join([b"1"] * MAX_VALUES) + b"]",
+        b"[" + b",".join([b"[]"] * (MAX_CONTAINERS - 1)) + b"]",
+        b'["' + b"[,{," * MAX_VALUES + b'"]',
+        b'["' + b'\\",[' * MAX_VALUES + b'"]',
+    ],
+    ids=["numbers", "arrays", "a text", "a text with quotes"],
+)
+def test_what_is_within_the_limits_or_in_a_text_is_parsed(body: bytes) -> None:
+    assert len(parse_json(body)) >= 1
 
 
 @given(st.binary(max_size=200) | st.text('[]{}",:\\u1e9 \n', max_size=200).map(str.encode))

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from vllm_mlx.config import EngineConfig
 
 GOALS = {"recall": 95, "copy and extract": 95, "arithmetic": 95, "tool call": 95}
 LENGTHS = (512, 1024, 1536, 2048, 3072, 4096)
+# More tokens of prompt than this are not computed at a time: a long length takes fewer cases.
+LENGTH_TOKENS = 196_608
 MOST_TOKENS = 256
 
 
@@ -93,23 +96,30 @@ def judge_skills(model: Judged, bank: Bank, n: int, thinking: bool, show: int) -
     return {k: round(100 * sum(v) / len(v), 1) for k, v in marks.items()}
 
 
-def judge_lengths(model: Judged, bank: Bank, n: int) -> dict[str, dict[str, float]]:
+def judge_lengths(
+    model: Judged, bank: Bank, n: int, lengths: Sequence[int] = LENGTHS
+) -> dict[str, dict[str, float]]:
     """Per cent right of recall and of finding a fact in prompts of about so many tokens, direct."""
     table: dict[str, dict[str, float]] = {}
-    for length in LENGTHS:
-        row = {}
-        for name, make in (
-            ("recall", lambda r, k: recall(r, bank, fillers=k // 50)),
-            ("find", lambda r, k: find(r, bank, length=k // 3)),
-        ):
-            cases = [make(random.Random(f"{name} {length} {i}"), length) for i in range(n)]
-            got = model.answers(cases, False)
-            row[name] = round(
-                100 * sum(right(c.check, t) for c, (_, t) in zip(cases, got, strict=True)) / n, 1
-            )
-            row[f"{name} tokens"] = round(sum(model.count(p) for p, _ in got) / n)
-        table[str(length)] = row
+    for length in lengths:
+        cases = max(1, min(n, LENGTH_TOKENS // length))
+        table[str(length)] = {
+            "cases": cases,
+            **_judge_length(model, "recall", length, cases, lambda r, k: recall(r, bank, fillers=k // 50)),
+            **_judge_length(model, "find", length, cases, lambda r, k: find(r, bank, length=k // 3)),
+        }
+        print(length, json.dumps(table[str(length)]), flush=True)
     return table
+
+
+def _judge_length(
+    model: Judged, name: str, length: int, n: int, make: Callable[[random.Random, int], Conversation]
+) -> dict[str, float]:
+    cases = [make(random.Random(f"{name} {length} {i}"), length) for i in range(n)]
+    got = model.answers(cases, False)
+    hits = sum(right(c.check, text) for c, (_, text) in zip(cases, got, strict=True))
+    tokens = sum(model.count(prompt) for prompt, _ in got)
+    return {name: round(100 * hits / n, 1), f"{name} tokens": round(tokens / n)}
 
 
 def evaluate(model: Judged, bank_name: str, n: int, show: int = 3, lengths: bool = True) -> dict[str, Any]:
@@ -133,10 +143,15 @@ def main() -> None:
     p.add_argument("--cases", type=int, default=300)
     p.add_argument("--show", type=int, default=3)
     p.add_argument("--no-lengths", action="store_true")
+    p.add_argument("--only-lengths", type=int, nargs="*", help="no skills, only these prompt lengths")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
     model = Judged(a.folder)
-    table = evaluate(model, a.bank, a.cases, a.show, not a.no_lengths)
+    if a.only_lengths is not None:
+        lengths = judge_lengths(model, bank_of(a.bank), a.cases, a.only_lengths or LENGTHS)
+        table: dict[str, Any] = {"bank": a.bank, "lengths": lengths}
+    else:
+        table = evaluate(model, a.bank, a.cases, a.show, not a.no_lengths)
     model.close()
     if a.json:
         a.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

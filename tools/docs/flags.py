@@ -1,9 +1,8 @@
-"""The reference of flags: one row a setting, from `config.py`, and the flags that are refused."""
+"""The reference of flags: one row a setting, from `config.py`."""
 
 from __future__ import annotations
 
 from vllm_mlx.cli.flags import AREA_TITLES, flags_of, variable_of
-from vllm_mlx.cli.refused import REFUSED
 from vllm_mlx.config import Setting, areas, settings
 
 HEAD = """# Flags of `vllm-mlx serve`
@@ -12,21 +11,15 @@ HEAD = """# Flags of `vllm-mlx serve`
 variable, or in a YAML file named with `--config FILE` (or `VLLM_MLX_CONFIG`). In the file a setting has the
 flag's name without the dashes in front, as in `max-num-seqs: 64`. A flag wins over the environment, the
 environment over the file, and the file over the default. In the environment and in the file, switches are
-`true` or `false`.
+`true` or `false`. `VLLM_MLX_BLAS=stock` keeps the linear algebra of the MLX wheel on a Linux CPU where
+OpenBLAS is installed. Any other variable that begins with `VLLM_MLX_` gets a warning: it may be misspelt.
+
+Flags that are known and refused stand in [What is refused](not-supported.md#flags).
 
 Made from `src/vllm_mlx/config.py` by `make docs`.
 """
 
 COLUMNS = ("| flag | environment | default | meaning |", "| --- | --- | --- | --- |")
-
-REFUSED_HEAD = """## Known and refused
-
-These belong to the reference implementation or to later versions. Each is answered with one line that says
-so, and nothing is started.
-
-| flag | answer |
-| --- | --- |
-"""
 
 
 def page() -> str:
@@ -35,9 +28,6 @@ def page() -> str:
     for area in areas():
         rows = [_row(one) for one in settings() if one.area == area]
         parts.append("\n".join([f"## {AREA_TITLES[area]}", "", *COLUMNS, *rows, ""]))
-    parts.append(
-        REFUSED_HEAD + "\n".join(f"| `{flag}` | {why} |" for flag, why in sorted(REFUSED.items())) + "\n"
-    )
     return "\n".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from vllm_mlx.cli.refused import REFUSED
@@ -13,6 +13,7 @@ from vllm_mlx.config import InvalidSetting, Rule, Setting, settings
 
 AREA_TITLES = {"model": "Model", "engine": "Engine", "cache": "KV cache", "server": "Server"}
 USAGE_ERROR = 2
+_NEAR = 0.7  # of difflib's ratio: `prot` is near `port` (0.75), `bogus` is not near `host` (0.44)
 _WORDS = {
     "true": True,
     "1": True,
@@ -74,9 +75,19 @@ class _Collect(argparse.Action):
 
 def unknown(name: str, known: Sequence[str]) -> str:
     """The sentence for a name that does not exist, with the nearest one that does."""
-    close = difflib.get_close_matches(name, known, 1)
     kind = "flag" if name.startswith("-") else "argument"
-    return f"unknown {kind} {name}" + (f"; did you mean {close[0]}?" if close else "")
+    return f"unknown {kind} {name}{did_you_mean(name, known)}"
+
+
+def did_you_mean(name: str, known: Iterable[str], common: str = "--") -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or nothing where none is near.
+
+    Args:
+        common: what all names begin with; it would make any two look alike.
+    """
+    bare = {one.removeprefix(common): one for one in known}
+    close = difflib.get_close_matches(name.removeprefix(common), bare, 1, _NEAR)
+    return f"; did you mean {bare[close[0]]}?" if close else ""
 
 
 def flag_of(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_mlx.cli.flags import USAGE_ERROR, add_flags
-from vllm_mlx.cli.sources import CONFIG_VARIABLE, BadSource, resolve
+from vllm_mlx.cli.sources import CONFIG_VARIABLE, BadSource, resolve, unread
 from vllm_mlx.config import Config, settings
 from vllm_mlx.core.errors import ModelLoadError
 from vllm_mlx.models.backend import check_backend, require_backend
@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     except BadSource as error:
         sys.stderr.write(f"vllm-mlx: error: {error}\n")
         return USAGE_ERROR
+    for sentence in unread(os.environ):
+        sys.stderr.write(f"vllm-mlx: warning: {sentence}\n")
     try:
         # Only the process that computes imports MLX.
         (check_backend if config.engine.engine_process else require_backend)()

@@ -5,18 +5,20 @@ The command line wins over the environment, the environment over the file, the f
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from vllm_mlx.cli.flags import flag_of, read, variable_of
+from vllm_mlx.cli.flags import did_you_mean, flag_of, read, variable_of
+from vllm_mlx.cli.refused import REFUSED
 from vllm_mlx.config import Config, InvalidSetting, Setting, areas, settings
+from vllm_mlx.models.backend import BLAS_VARIABLE
 
 CONFIG_VARIABLE = "VLLM_MLX_CONFIG"
+_PREFIX = variable_of("")
 
 
 class BadSource(Exception):
@@ -44,6 +46,21 @@ def resolve(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path
     for name, value in flags.items():
         values[name], shown_as[name] = value, "model" if name == "model" else flag_of(name)
     return _build(values, shown_as)
+
+
+def unread(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable with our prefix that nothing reads; it may well be misspelt."""
+    known = {CONFIG_VARIABLE, BLAS_VARIABLE, *(variable_of(one.name) for one in settings())}
+    refused = {variable_of(flag.removeprefix("--").replace("-", "_")): why for flag, why in REFUSED.items()}
+    return [
+        f"{name} has no effect" + (f": {refused[name]}" if name in refused else _near(name, known))
+        for name in sorted(environment)
+        if name.startswith(_PREFIX) and name not in known
+    ]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    return did_you_mean(name, known, _PREFIX) or ": there is no such setting"
 
 
 def _build(values: Mapping[str, Any], shown_as: Mapping[str, str]) -> Config:
@@ -82,8 +99,7 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> dict[str, Any
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            raise BadSource(f"{file} has no setting {key}" + (f"; did you mean {close[0]}?" if close else ""))
+            raise BadSource(f"{file} has no setting {key}{did_you_mean(name, known)}")
         if known[name].rule.json_object and isinstance(value, dict):
             value = json.dumps(value)
         found[name] = value

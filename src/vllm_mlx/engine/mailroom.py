@@ -14,6 +14,11 @@ class _Inbox:
     """What arrived for one request and was not read yet. Lives on the asyncio loop.
 
     The mailroom holds inboxes, callers hold streams: so a stream that is dropped is noticed.
+
+    A client that reads slowly does not slow the engine down; what it has not read waits here. That is at most
+    the whole answer, `max_tokens` for each choice within the context: 350 bytes a token, 2.8 KB with 20
+    alternatives. An answer that is not streamed is held whole just so; and the HTTP side ends a client that
+    reads nothing.
     """
 
     def __init__(self, request: EngineRequest) -> None:

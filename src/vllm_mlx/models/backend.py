@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
 }
 
+BLAS_VARIABLE = "VLLM_MLX_BLAS"
 _SYSTEM_BLAS = "libopenblas.so.0"
 
 
@@ -57,7 +58,7 @@ def require_backend() -> None:
         importlib.import_module("mlx.core")
     except ImportError as error:
         log.debug("mlx cannot be imported", exc_info=error)
-        raise _no_backend() from error
+        raise _no_backend() from None
 
 
 def check_backend() -> None:
@@ -106,7 +107,7 @@ def _load_system_blas() -> None:
     """
     if not sys.platform.startswith("linux") or "mlx.core" in sys.modules:
         return
-    if os.environ.get("VLLM_MLX_BLAS", "system") != "system":
+    if os.environ.get(BLAS_VARIABLE, "system") != "system":
         return
     # One thread a core; more only fight with the HTTP threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", str(usable_cores()))

@@ -1,11 +1,10 @@
-"""A request body to a checked value: strict JSON, bounded nesting, strict types, short error messages."""
+"""A request body to a checked value: strict JSON, bounded structure, strict types, short error messages."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,18 +13,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.structure import check_structure
 
-MAX_NESTING = 64
 MAX_FIELDS = 256
 _INLINE_BYTES = 64 * 1024
 """Larger bodies are parsed on a thread, so that streams keep flowing meanwhile."""
-
-_BRACKETS = b"[]{}"
-_NO_MARKS = bytes(set(range(256)) - set(_BRACKETS + b'"'))
-_STEPS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
-_STRING = re.compile(rb'"[^"]*"?')
-
-_SLICE = 256 * 1024
 
 _decoder = msgspec.json.Decoder()
 
@@ -58,7 +50,7 @@ async def read_body(request: Request, schema: type[M]) -> M:
     """Read and check a request's body. The content type is not looked at: what parses as JSON is JSON.
 
     Raises:
-        InvalidRequest: the body is no JSON, nests too deep, or does not fit the schema.
+        InvalidRequest: the body is no JSON, nests too deep, holds too much, or does not fit the schema.
         PayloadTooLarge: the body is over the server's cap.
     """
     try:
@@ -93,12 +85,11 @@ def parse_json(body: bytes) -> Any:
     """Parse JSON as RFC 8259 has it: no NaN, no infinity, no lone surrogate; of equal keys the last counts.
 
     Raises:
-        InvalidRequest: it is not JSON, or nests deeper than `MAX_NESTING`.
+        InvalidRequest: it is not JSON, nests too deep or holds too many values.
     """
     if not body:
         raise InvalidRequest("The request body is empty.", code="invalid_json")
-    if nests_too_deep(body):
-        raise InvalidRequest(f"The JSON nests deeper than {MAX_NESTING} levels.", code="nesting_too_deep")
+    check_structure(body)
     try:
         return _decoder.decode(body)
     except UnicodeDecodeError:
@@ -106,25 +97,6 @@ def parse_json(body: bytes) -> Any:
     except msgspec.DecodeError as error:
         reason = shorten(str(error).removeprefix("JSON is malformed: "))
         raise InvalidRequest(f"The request body is not valid JSON: {reason}.", code="invalid_json") from None
-
-
-def nests_too_deep(body: bytes) -> bool:
-    """Whether brackets nest over `MAX_NESTING` outside strings; linear, and nothing is parsed for it."""
-    if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
-        return False
-    unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Two quotes in a row open and close, or close and open: without them, all else is where it was.
-    marks = unescaped.translate(None, _NO_MARKS).replace(b'""', b"")
-    depth, in_string = 0, False
-    # In slices, because a C call does not let other threads run.
-    for start in range(0, len(marks), _SLICE):
-        piece = marks[start : start + _SLICE]
-        outside = _STRING.sub(b"", b'"' + piece if in_string else piece).translate(_STEPS)
-        in_string ^= piece.count(b'"') % 2 == 1
-        if max(accumulate(memoryview(outside).cast("b"), initial=depth)) > MAX_NESTING:
-            return True
-        depth += outside.count(b"\x01") - outside.count(b"\xff")
-    return False
 
 
 def _explain(error: ValidationError) -> InvalidRequest:

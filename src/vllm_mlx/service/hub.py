@@ -58,7 +58,8 @@ class Hub:
             # The shield: a caller who leaves must not cancel the load that everybody waits for.
             model = await asyncio.shield(self._loading)
         except AppError as error:
-            raise Unavailable(f"The model could not be loaded: {error.message}") from error
+            # The sentence is the whole news; the log has the trace, at the debug level if it was expected.
+            raise Unavailable(f"The model could not be loaded: {error.message}") from None
         except asyncio.CancelledError:
             if not self._loading.cancelled():
                 raise  # the caller left; the load goes on
@@ -145,7 +146,8 @@ class Hub:
         try:
             self._model = await self._load()
         except AppError as error:
-            log.error("model %s: %s", self._card.id, error.message)  # noqa: TRY400  (the sentence is the news)
+            # Whoever waits for the load tells it; `/health` and every request tell it too.
+            log.debug("model %s could not be loaded", self._card.id, exc_info=error)
             raise
         except Exception as error:
             log.exception("model %s could not be loaded", self._card.id)

@@ -13,7 +13,7 @@ from vllm_mlx.server.anthropic.turns_decode import decode_turns, wrong
 from vllm_mlx.server.errors import shorten
 
 MAX_TOOLS = 1024
-_REFUSED = {
+REFUSED_FIELDS = {
     "mcp_servers": "this server connects to no MCP servers",
     "container": "this server has no containers",
     "output_format": "constrained output is not supported by this version yet",
@@ -54,8 +54,8 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
         InvalidRequest: as `decode`.
     """
     for name, value in (body.model_extra or {}).items():
-        if name in _REFUSED and value:
-            raise InvalidRequest(f"{name}: {_REFUSED[name]}", param=name)
+        if name in REFUSED_FIELDS and value:
+            raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name)
     turns = decode_turns(body.system, body.messages)
     return ChatInput(
         messages=turns,

@@ -16,7 +16,7 @@ from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampl
 
 MAX_TOOLS = 1024
 _TEXT_ONLY = "this model takes text only"
-_REFUSED = {
+REFUSED_FIELDS = {
     "functions": "functions are obsolete; use tools",
     "function_call": "function_call is obsolete; use tool_choice",
     "audio": _TEXT_ONLY,
@@ -33,7 +33,7 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
         InvalidRequest: values out of range, fields that contradict each other, or a feature this version
             has not and must not pretend to have.
     """
-    refuse_unsupported(body, _REFUSED)
+    refuse_unsupported(body, REFUSED_FIELDS)
     _check_form(body)
     given = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     if given == 0:

@@ -13,7 +13,7 @@ _MAX_PRIORITY = 2**31 - 1
 _MAX_SALT_CHARS = 1024
 
 _GRAMMAR = "constrained output is not supported by this version"
-_REFUSED = {
+REFUSED_FIELDS = {
     "guided_json": _GRAMMAR,
     "guided_regex": _GRAMMAR,
     "guided_choice": _GRAMMAR,
@@ -40,7 +40,7 @@ def refuse_unsupported(body: GenerationFields, also: dict[str, str]) -> None:
         also: further fields to the reason they are refused.
     """
     for name, value in (body.model_extra or {}).items():
-        reason = _REFUSED.get(name) or also.get(name)
+        reason = REFUSED_FIELDS.get(name) or also.get(name)
         if reason is not None and value not in _NOTHING:
             raise InvalidRequest(f"{name}: {reason}", param=name)
 

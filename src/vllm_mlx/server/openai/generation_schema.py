@@ -8,9 +8,10 @@ from pydantic import Field
 
 from vllm_mlx.core.sampling import MAX_LOGIT_BIAS
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
+from vllm_mlx.server.structure import MAX_VALUES
 
 Strings = Annotated[list[str], FirstErrorOnly()]
-Integers = Annotated[list[int], FirstErrorOnly(), Field(max_length=2**21)]
+Integers = Annotated[list[int], FirstErrorOnly(), Field(max_length=MAX_VALUES)]
 
 
 class StreamOptions(WirePart):
