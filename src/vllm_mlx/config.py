@@ -126,6 +126,9 @@ class EngineConfig:
         smallest_wins=True,
         minimum=1,
     )
+    prefill_batch_size: int | None = setting(
+        None, "most prompts read in one step; default is as many as its tokens serve", minimum=1
+    )
     max_itl_ms: float | None = setting(
         None,
         "longest wait in milliseconds between two tokens of a stream while prompts are read: a step takes "

@@ -52,6 +52,17 @@ def test_a_long_prefill_never_holds_up_who_decodes() -> None:
         d.assert_as_alone(request_id)
 
 
+@pytest.mark.stepwise
+def test_no_more_prompts_are_read_in_a_step_than_the_setting_allows() -> None:
+    d = Driver(FakeRunner(num_blocks=200), max_num_batched_tokens=100, prefill_batch_size=2)
+    for i in range(5):
+        d.submit(make_request(f"{i}", prompt(9, i)))
+    assert [sum(tokens > 1 for tokens in tokens_of(d.step())) for _ in range(3)] == [2, 2, 1]
+    d.run()
+    for request_id in d.requests:
+        d.assert_as_alone(request_id)
+
+
 def test_prefill_goes_on_however_many_decode() -> None:
     d = Driver(max_num_batched_tokens=4, max_num_seqs=100)
     for i in range(10):

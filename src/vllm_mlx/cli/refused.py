@@ -12,7 +12,6 @@ REFUSED: dict[str, str] = {
     # Never.
     "--trust-remote-code": "nothing from a model folder is executed by this server",
     # Another way to say it.
-    "--prefill-batch-size": "prompts share one token budget a step: use --max-num-batched-tokens",
     "--prefix-cache-size": _BY_MEMORY,
     "--no-memory-aware-cache": _BY_MEMORY,
     "--prefix-trie-cache": "the prefix cache is on by default; see --enable-prefix-cache",

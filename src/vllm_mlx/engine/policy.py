@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 
+from vllm_mlx.config import EngineConfig
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.pacing import Pace
@@ -53,21 +54,23 @@ def outranked(running: Iterable[Sequence], newcomer: Sequence) -> list[Sequence]
     return sorted(worse, key=rank, reverse=True)
 
 
-def share_out(draft: Draft, running: Iterable[Sequence], pace: Pace, most: int) -> None:
-    """Add a chunk of at most `most` tokens for each who has a prompt to read, as budget and time allow.
+def share_out(draft: Draft, running: Iterable[Sequence], pace: Pace, config: EngineConfig) -> None:
+    """Add a chunk for each who has a prompt to read, as budget, time and settings allow.
 
     Of equal priority the one with the least left goes first: it soon is out of the way, and who has much
     left hardly notices. Who was passed over `PATIENCE` times goes before those who were passed over less
     often; so among n readers of its priority, and none of a better one, each gets a chunk at least every
     `PATIENCE` + n steps.
     """
+    most, places = config.prefill_step_size, config.prefill_batch_size
     for seq in sorted(readers_of(running), key=turn):
-        wanted = min(seq.num_missing, most, draft.budget_tokens)
+        wanted = 0 if places == 0 else min(seq.num_missing, most, draft.budget_tokens)
         whole = wanted == seq.num_missing and seq.num_submitted <= seq.state.cached_tokens
         tokens = pace.take(seq.num_submitted, wanted, whole=whole) if wanted > 0 else 0
         if tokens:
             draft.add(seq, tokens)
             seq.num_passed_over = 0
+            places = None if places is None else places - 1
         else:
             seq.num_passed_over += 1
 

@@ -196,7 +196,7 @@ class Scheduler:
                 draft.add(seq, 1)
         pace = self._pacer.step(len(draft), max((seq.num_tokens for seq in draft.sequences), default=0))
         self._admit_waiting(draft)
-        share_out(draft, self._running.values(), pace, self._config.prefill_step_size)
+        share_out(draft, self._running.values(), pace, self._config)
         if not draft:
             return None
         self._steps += 1
