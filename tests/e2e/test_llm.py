@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.server import Server, eventually
+from tests.e2e.server import LIMIT_S, ROOT, Server, eventually
 
 from vllm_mlx import LLM, SamplingParams
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest, Unavailable
@@ -105,6 +108,20 @@ def test_closing_leaves_no_thread_and_later_calls_are_refused(chat_folder: Path)
     eventually(
         lambda: len(threading.enumerate()) <= running or {t.name for t in threading.enumerate()} <= before
     )
+
+
+def test_a_script_may_end_without_closing(chat_folder: Path) -> None:
+    script = "import sys; from vllm_mlx import LLM; llm = LLM(sys.argv[1]); llm.generate('x')"
+    for _ in range(3):  # it used to abort at its end in one run of three
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(chat_folder)],
+            env={**os.environ, "VLLM_MLX_BLAS": "stock", "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_model_that_is_not_there_is_an_error(tmp_path: Path) -> None:

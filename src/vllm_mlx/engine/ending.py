@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
 _POLL_S = 0.001
 _LIMIT_S = 5.0
+
+
+async def joined_fully(thread: threading.Thread) -> None:
+    """`join_fully` beside the loop, even where Python is about to end and its executors take nothing more."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def join() -> None:
+        join_fully(thread)
+        loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=join, name="join", daemon=True).start()
+    await done.wait()
 
 
 def join_fully(thread: threading.Thread) -> None:

@@ -15,7 +15,7 @@ from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, ModelLoadError, Unavailable
 from vllm_mlx.core.stats import EngineStats
 from vllm_mlx.engine.client import EngineHealth, EngineInfo
-from vllm_mlx.engine.ending import join_fully
+from vllm_mlx.engine.ending import joined_fully
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.mailroom import Mailroom, Stream
 from vllm_mlx.engine.serving import load_error, serve
@@ -114,7 +114,7 @@ class InProcessEngine:
         self._closing = True
         if self._thread is not None:
             self._commands.put(_STOP)
-            await asyncio.to_thread(join_fully, self._thread)
+            await joined_fully(self._thread)
         self._mailroom.end_all(_STOPPED)
 
     # ---- on the engine's thread ----

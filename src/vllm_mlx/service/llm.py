@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import queue
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from vllm_mlx.config import CacheConfig, Config, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import InvalidRequest, Unavailable
@@ -63,6 +65,7 @@ class LLM:
         self._thread.start()
         self._closed = False
         self._hub = build_service(config)
+        _open.add(self)
         try:
             self._wait(self._start())
         except BaseException:
@@ -116,6 +119,7 @@ class LLM:
         if self._closed:
             return
         self._closed = True
+        _open.discard(self)
         asyncio.run_coroutine_threadsafe(self._hub.aclose(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -180,6 +184,16 @@ class LLM:
         if self._closed:
             raise Unavailable("This LLM is closed.")
         return self._loop
+
+
+_open: WeakSet[LLM] = WeakSet()
+
+
+@atexit.register
+def _close_open() -> None:
+    """A script may end without closing: a thread that still is inside MLX then would abort the process."""
+    for llm in list(_open):
+        llm.close()
 
 
 def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
