@@ -16,7 +16,7 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
     [
         (QWEN3, "hermes"),
         ("{{ '<think>\\n' }}", "think"),
-        (CODER, "think"),
+        (CODER, "qwen3_coder"),
         ("{{ messages[0].content }}", "plain"),
         ("", "plain"),
         (None, "plain"),
@@ -26,6 +26,8 @@ def test_the_format_is_read_off_the_template(template: str | None, name: str) ->
     assert detect_format(template).name == name
 
 
-def test_every_row_of_the_table_loads_and_names_a_format() -> None:
-    assert {FORMATS.get(name).name for name in FORMATS} == {"hermes", "think", "plain"}
+def test_every_row_of_the_table_loads_and_the_name_of_its_format_is_a_row() -> None:
+    formats = {name: FORMATS.get(name) for name in FORMATS}
+    for fmt in formats.values():
+        assert formats[fmt.name] is fmt
     assert FORMATS.get("qwen3") is FORMATS.get("hermes")

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.parsing.said import Said, said
+from tests.parsing.said import parse as parse_with
 
 from vllm_mlx.core.events import (
     Event,
@@ -26,41 +28,11 @@ CALL = (
     '<tool_call>\n{"name": "look", "arguments": {"q": "caf\u00e9 \U0001f600", "n": [1, "}"]}}\n</tool_call>'
 )
 
-Said = tuple[str, ...]
-
-
-def said(events: Sequence[Event]) -> list[Said]:
-    """The events with neighbouring deltas of one kind joined."""
-    out: list[Said] = []
-    for event in events:
-        match event:
-            case TextDelta(text=text):
-                one: Said = ("text", text)
-            case ReasoningDelta(text=text):
-                one = ("thought", text)
-            case ToolCallStart(index=index, name=name, id=call_id):
-                out.append(("call", str(index), name, call_id))
-                continue
-            case ToolCallDelta(index=index, arguments=arguments):
-                one = (f"arguments {index}", arguments)
-            case _:
-                raise AssertionError(event)
-        if out and out[-1][0] == one[0]:
-            out[-1] = (one[0], out[-1][1] + one[1])
-        else:
-            out.append(one)
-    return out
-
 
 def parse(
     pieces: Sequence[str], fmt: OutputFormat = HERMES, *, thinking: bool = False, tools: bool = True
 ) -> list[Said]:
-    ids = count()
-    parser = OutputParser(fmt, thinking=thinking, tools=tools, new_id=lambda: f"id{next(ids)}")
-    events: list[Event] = []
-    for piece in pieces:
-        events += parser.feed(piece)
-    return said(events + parser.finish())
+    return parse_with(pieces, fmt, thinking=thinking, tools=() if tools else None)
 
 
 def call(index: int, name: str, arguments: str) -> list[Said]:
@@ -342,7 +314,7 @@ def test_a_broken_body_is_shown_as_soon_as_it_is_known_to_be_broken() -> None:
     ],
 )
 def test_what_a_model_writes_can_always_be_sent(call: str) -> None:
-    parser = OutputParser(HERMES, 0, thinking=False, tools=True)
+    parser = OutputParser(HERMES)
     events = parser.feed(f"<tool_call>{call}</tool_call>") + parser.finish()
     assert any(isinstance(event, ToolCallStart) for event in events)
     for event in events:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import re
+from typing import NamedTuple
 
 import msgspec
 
-BodyKind = Literal["json"]
+from vllm_mlx.parsing.syntax import CallSyntax, Channels
+
+_TAG = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|[^\s<\[]+")
 
 
 class Tags(NamedTuple):
@@ -16,25 +19,62 @@ class Tags(NamedTuple):
     close: str
 
 
+class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
+    """How a thought is written.
+
+    Attributes:
+        open: the tag before it.
+        close: the tag after it.
+        begin: what the family writes to begin a thought, the tag and its line breaks.
+        end: what it writes to end one; closing a thought by force means writing this.
+    """
+
+    open: str
+    close: str
+    begin: str
+    end: str
+
+
+THINK = Reasoning(open="<think>", close="</think>", begin="<think>\n", end="\n</think>\n\n")
+"""The tags that most families share."""
+
+
 class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     """One family's markup; a new family is a new value, not new code.
 
     Attributes:
         name: what the registry and the command line call it.
         reasoning: the tags around the thought, if the family thinks.
-        tool: the tags around a tool call, if the family calls tools.
-        body: how a call is written between its tags; see `parsing.bodies`.
+        calls: how tool calls are written; the first is the family's own way, the others are read as well.
+        channels: for families whose whole text is in labelled parts; these say where the calls are, and the
+            first of `calls` how one is written.
+        dropped: markup that says nothing to a reader.
+        stops: special tokens that end a turn, whether or not the model's files say so.
         requires: a chat template that speaks this format contains all of these strings.
         excludes: and none of these; they belong to another format with the same tags.
     """
 
     name: str
-    reasoning: Tags | None = None
-    tool: Tags | None = None
-    body: BodyKind = "json"
+    reasoning: Reasoning | None = None
+    calls: tuple[CallSyntax, ...] = ()
+    channels: Channels | None = None
+    dropped: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
 
     def markers(self) -> frozenset[str]:
         """Every tag; a detokeniser must show them even where the vocabulary calls them special."""
-        return frozenset((*(self.reasoning or ()), *(self.tool or ())))
+        texts = [*self.dropped]
+        if self.reasoning is not None:
+            texts += self.reasoning.open, self.reasoning.close
+        if self.channels is not None:
+            texts += *self.channels.opens, *self.channels.closes, self.channels.header_end
+        for calls in self.calls:
+            texts += (value for value in msgspec.structs.astuple(calls) if isinstance(value, str))
+        return frozenset(tag for text in texts for tag in (text, *split_tags(text)) if tag.strip())
+
+
+def split_tags(text: str) -> tuple[str, ...]:
+    """The tags and words of a piece of markup, without the white space between them."""
+    return tuple(_TAG.findall(text))

@@ -7,14 +7,29 @@ from vllm_mlx.registry import Registry
 
 _HERE = "vllm_mlx.parsing.formats"
 
+_NAMES: dict[str, tuple[str, ...]] = {
+    "hermes:FORMAT": ("hermes", "nous", "qwen", "qwen2", "qwen3"),
+    "qwen3_coder:FORMAT": ("qwen3_coder", "qwen3_xml", "qwen3.5"),
+    "llama3_json:FORMAT": ("llama3_json", "llama", "llama3"),
+    "pythonic:FORMAT": ("pythonic", "llama4", "llama4_pythonic"),
+    "lfm2:FORMAT": ("lfm2", "lfm", "liquid", "liquidai"),
+    "mistral:FORMAT": ("mistral",),
+    "mistral:LISTED": ("mistral_json",),
+    "deepseek_v3:FORMAT": ("deepseek_v3", "deepseek", "deepseek_r1"),
+    "deepseek_v31:FORMAT": ("deepseek_v31",),
+    "glm4:FORMAT": ("glm4", "glm45", "glm47"),
+    "kimi_k2:FORMAT": ("kimi_k2", "kimi", "moonshot"),
+    "harmony:FORMAT": ("harmony", "gpt_oss", "gpt-oss", "openai"),
+    "gemma3:FORMAT": ("gemma3", "gemma"),
+    "gemma4:FORMAT": ("gemma4",),
+    "functiongemma:FORMAT": ("functiongemma",),
+    "minimax_m2:FORMAT": ("minimax_m2", "minimax"),
+    "think:FORMAT": ("think",),
+    "plain:FORMAT": ("plain",),
+}
+"""Where a format lies, its own name, and the other names for it."""
+
 FORMATS: Registry[OutputFormat] = Registry(
     "output format",
-    {
-        "hermes": f"{_HERE}.hermes:FORMAT",
-        "qwen": f"{_HERE}.hermes:FORMAT",
-        "qwen3": f"{_HERE}.hermes:FORMAT",
-        "think": f"{_HERE}.think:FORMAT",
-        "deepseek_r1": f"{_HERE}.think:FORMAT",
-        "plain": f"{_HERE}.plain:FORMAT",
-    },
+    {name: f"{_HERE}.{place}" for place, names in _NAMES.items() for name in names},
 )

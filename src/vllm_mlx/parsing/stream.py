@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from vllm_mlx.core.events import (
@@ -15,76 +14,18 @@ from vllm_mlx.core.events import (
     ToolCallDelta,
     ToolCallStart,
 )
-from vllm_mlx.parsing.bodies import BODIES, Body, BodyPiece, CallArguments, CallName
+from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
-
-# A long text full of tags would be copied once a tag; in slices the copying stays linear.
-_SLICE = 1024
+from vllm_mlx.parsing.readers.block import fits, plan_of, read_run
+from vllm_mlx.parsing.readers.channels import read_header
+from vllm_mlx.parsing.source import NoCall, Source, Waits, markers
+from vllm_mlx.parsing.syntax import CallSyntax
+from vllm_mlx.parsing.voice import Voice
 
 
 def new_call_id() -> str:
     """An id for a tool call, as OpenAI's look."""
     return f"call_{uuid4().hex[:24]}"
-
-
-class _Voice:
-    """One of the two kinds of running text, and the line breaks it ends with so far.
-
-    Line breaks beside a tag are markup: they are shown only if the same kind of text stood before them and
-    goes on after them.
-    """
-
-    def __init__(self, event: Callable[..., ReasoningDelta | TextDelta]) -> None:
-        self.event = event
-        self.said = False
-        self.fresh = True  # nothing but line breaks since the last tag
-        self._breaks = 0
-        self._beside_tag = False
-
-    def meet_tag(self) -> None:
-        self._beside_tag = True
-        self.fresh = True
-
-    def say(self, text: str) -> str:
-        """What of the text can be shown by now, after what waited before it."""
-        body = text.rstrip("\n")
-        if not body:
-            self._breaks += len(text)
-            return ""
-        start = body.lstrip("\n")
-        breaks = self._breaks + len(body) - len(start)
-        self._breaks = len(text) - len(body)
-        shown = start if self._beside_tag and not self.said else "\n" * breaks + start
-        self.said = True
-        self.fresh = self._beside_tag = False
-        return shown
-
-    def finish(self) -> str:
-        breaks, self._breaks = self._breaks, 0
-        return "" if self._beside_tag else "\n" * breaks
-
-
-class _Markers(NamedTuple):
-    """The tags that mean something in one state of the parser."""
-
-    pattern: re.Pattern[str]
-    tags: tuple[str, ...]
-
-    @classmethod
-    def of(cls, *tags: str) -> _Markers:
-        return cls(re.compile("|".join(map(re.escape, tags)) or r"(?!)"), tags)
-
-    def held_back(self, text: str) -> int:
-        """Length of the longest end of the text that may still grow into a tag."""
-        longest = 0
-        for tag in self.tags:
-            at = text.find(tag[0], max(0, len(text) - len(tag) + 1))
-            while at >= 0:
-                if tag.startswith(text[at:]):
-                    longest = max(longest, len(text) - at)
-                    break
-                at = text.find(tag[0], at + 1)
-        return longest
 
 
 class OutputParser:
@@ -95,12 +36,19 @@ class OutputParser:
     Line breaks directly beside a tag are dropped (Qwen writes `<think>\\n...\\n</think>\\n\\n`), unless the
     same kind of text goes on after them.
 
+    A marked call is a call whatever its name and its arguments: judging them is the caller's. A call without
+    any mark is one only at the start of the answer and with the name of a tool that the request offers.
+
     Args:
         format: the family's markup.
         choice: the index that every event carries.
         thinking: the prompt already ends inside an open reasoning tag.
-        tools: whether calls are looked for; a request without tools gets the model's words as they are.
+        tools: what the model may call; None if calls are not looked for, so that a request without tools
+            gets the model's words as they are.
         new_id: makes the ids of calls.
+
+    Attributes:
+        calls: how many tool calls have begun.
     """
 
     def __init__(
@@ -109,108 +57,147 @@ class OutputParser:
         choice: int = 0,
         *,
         thinking: bool = False,
-        tools: bool = True,
+        tools: Sequence[ToolSpec] | None = (),
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
         self._format = format
         self._choice = choice
+        self._tools = None if tools is None else {tool.name: tool for tool in tools}
         self._new_id = new_id
-        self._tool_open = format.tool.open if format.tool is not None and tools else None
+        self.calls = 0
+        self._by_trigger, self._bare = _triggers(format if tools is not None else None)
         think = format.reasoning
-        call = () if self._tool_open is None else (self._tool_open,)
-        self._in_answer = _Markers.of(*(() if think is None else (think.open,)), *call)
-        self._in_thought = _Markers.of(*(() if think is None else think), *call)
-        self._answer = _Voice(TextDelta)
-        self._thought = _Voice(ReasoningDelta)
+        tags = [*self._by_trigger, *format.dropped]
+        if format.channels is not None:
+            tags += *format.channels.opens, *format.channels.closes
+        # Formats without any markup pass every character on at once, line breaks too.
+        self._plain = not tags and think is None and not self._bare
+        self._in_answer = markers(*tags, *((think.open,) if think else ()))
+        self._in_thought = markers(*tags, *((think.open, think.close) if think else ()))
+        self._answer = Voice(TextDelta)
+        self._thought = Voice(ReasoningDelta)
         self._voice = self._thought if thinking and think is not None else self._answer
         if self.reasoning:
             self._voice.meet_tag()
-        self._body: Body | None = None
-        self._held = ""
+        self._source = Source()
         self._logprobs: list[TokenLogprob] = []
         self._events: list[Event] = []
-        self._calls = 0
+        self._reader = self._read()
 
     @property
     def reasoning(self) -> bool:
         """Whether the text so far ends inside the thought."""
         return self._voice is self._thought
 
-    @property
-    def calls(self) -> int:
-        """How many tool calls have begun."""
-        return self._calls
-
     def feed(self, text: str, logprobs: Sequence[TokenLogprob] = ()) -> list[Event]:
         """Take more text, and the logprobs of its tokens; these go out with the next delta of text."""
         self._logprobs.extend(logprobs)
-        for begin in range(0, len(text), _SLICE):
-            rest = text[begin : begin + _SLICE]
-            while rest:
-                rest = self._read_body(rest) if self._body is not None else self._read_text(rest)
+        if text:
+            self._source.feed(text)
+            next(self._reader)
         return self._take()
 
     def finish(self) -> list[Event]:
         """The text is complete: everything that waited comes out, the last logprobs in an empty delta."""
-        if self._body is not None:
-            body, self._body = self._body, None
-            self._tell(body.finish())
-        held, self._held = self._held, ""
-        self._say(held)
+        self._source.over = True
+        next(self._reader, None)
         self._show(self._voice.finish())
         if self._logprobs:
             self._events.append(self._voice.event(self._choice, "", self._take_logprobs()))
         return self._take()
 
-    def _read_text(self, text: str) -> str:
-        """Handle text up to and with the next tag; returns the rest."""
-        markers = self._in_thought if self.reasoning else self._in_answer
-        text, self._held = self._held + text, ""
-        found = markers.pattern.search(text)
-        if found is None:
-            keep_from = len(text) - markers.held_back(text)
-            self._held = text[keep_from:]
-            self._say(text[:keep_from])
-            return ""
-        self._say(text[: found.start()])
-        self._meet(found.group())
-        return text[found.end() :]
+    # The sink that the readers of calls tell.
 
-    def _meet(self, tag: str) -> None:
-        think = self._format.reasoning
-        if tag == self._tool_open and self._format.tool is not None:
-            self._body = BODIES[self._format.body](self._format.tool)
+    def knows(self, name: str) -> bool:
+        """Whether the request offers such a tool."""
+        return name in (self._tools or {})
+
+    def schema(self, name: str) -> dict[str, Any] | None:
+        """The JSON Schema of the tool's arguments, if the request gives one."""
+        tool = (self._tools or {}).get(name)
+        return None if tool is None else tool.parameters
+
+    def begin(self, name: str) -> None:
+        """A call begins."""
+        self._source.settle()
+        self._voice.meet_tag()
+        self._events.append(ToolCallStart(self._choice, self.calls, self._new_id(), name))
+        self.calls += 1
+
+    def write(self, arguments: str) -> None:
+        """More of the begun call's arguments."""
+        self._source.settle()
+        if arguments:
+            self._events.append(ToolCallDelta(self._choice, self.calls - 1, arguments))
+
+    # The readers.
+
+    def _read(self) -> Waits[None]:
+        source = self._source
+        channels = self._format.channels
+        if channels is not None and channels.starts_inside:
+            yield from self._try(self._read_header())
+        if not self.reasoning:
+            yield from self._read_bare()
+        while True:
+            tags = self._in_thought if self.reasoning else self._in_answer
+            tag = yield from source.until(tags, self._say)
+            if not tag:
+                return
+            source.at += len(tag)
+            yield from self._meet(tag)
+
+    def _meet(self, tag: str) -> Waits[None]:
+        think, channels = self._format.reasoning, self._format.channels
+        if tag in self._by_trigger:
+            yield from self._try(read_run(self._source, self, self._by_trigger[tag], tag))
+        elif channels is not None and tag in channels.opens:
+            yield from self._try(self._read_header())
         elif self.reasoning and think is not None and tag == think.open:
             # Some models repeat the tag that their template has written already; later it is just text.
             if not self._voice.fresh:
                 self._say(tag)
+        elif think is not None and tag == think.open:
+            self._turn(self._thought)
+        elif (think is not None and tag == think.close) or (channels is not None and tag in channels.closes):
+            self._turn(self._answer)
+            yield from self._read_bare()
         else:
-            self._voice.meet_tag()
-            self._voice = self._answer if self.reasoning else self._thought
-            self._voice.meet_tag()
+            self._turn(self._voice)
+        self._source.settle()
 
-    def _read_body(self, text: str) -> str:
-        body = self._body
-        assert body is not None
-        pieces, rest = body.feed(text)
-        if body.over:
-            self._body = None
-        self._tell(pieces)
-        return rest
+    def _read_header(self) -> Waits[None]:
+        channels = self._format.channels
+        assert channels is not None
+        kind = yield from read_header(self._source, self, channels, tools=self._tools is not None)
+        self._turn(self._thought if kind == "thought" else self._answer)
+        self._source.settle()
 
-    def _tell(self, pieces: Sequence[BodyPiece]) -> None:
-        for piece in pieces:
-            if isinstance(piece, CallName):
-                self._voice.meet_tag()
-                self._events.append(ToolCallStart(self._choice, self._calls, self._new_id(), piece.name))
-                self._calls += 1
-            elif isinstance(piece, CallArguments):
-                self._events.append(ToolCallDelta(self._choice, self._calls - 1, piece.text))
+    def _read_bare(self) -> Waits[None]:
+        """A call that nothing marks may stand where an answer begins."""
+        if self._bare:
+            yield from self._source.skip()
+            char = yield from self._source.peek()
+            fitting = [syntax for syntax in self._bare if char and _begins(syntax, char)]
+            if fitting:
+                yield from self._try(read_run(self._source, self, fitting, ""))
             else:
-                self._say(piece.text)
+                self._say(self._source.unsettled())
+
+    def _try(self, reader: Waits[None]) -> Waits[None]:
+        try:
+            yield from reader
+        except NoCall:
+            self._say(self._source.unsettled())
+
+    def _turn(self, voice: Voice) -> None:
+        self._voice.meet_tag()
+        self._voice = voice
+        self._voice.meet_tag()
 
     def _say(self, text: str) -> None:
-        if not self._in_answer.tags and not self._in_thought.tags:
+        self._source.settle()
+        if self._plain:
             self._show(text)
         elif text:
             self._show(self._voice.say(text))
@@ -227,3 +214,23 @@ class OutputParser:
     def _take(self) -> list[Event]:
         events, self._events = self._events, []
         return events
+
+
+def _triggers(format: OutputFormat | None) -> tuple[dict[str, list[CallSyntax]], list[CallSyntax]]:
+    """The call syntaxes by the tags that begin them, and those that nothing marks."""
+    by_trigger: dict[str, list[CallSyntax]] = {}
+    bare: list[CallSyntax] = []
+    if format is not None and format.channels is None:
+        for syntax in format.calls:
+            triggers = plan_of(syntax).triggers
+            for tag in triggers:
+                by_trigger.setdefault(tag, []).append(syntax)
+            if not triggers:
+                bare.append(syntax)
+    return by_trigger, bare
+
+
+def _begins(syntax: CallSyntax, char: str) -> bool:
+    """Whether an unmarked run may begin so: a list only where the syntax writes one."""
+    opening = syntax.block_open.strip()
+    return char == opening[0] if opening else fits(syntax, char)

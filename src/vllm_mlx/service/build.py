@@ -23,6 +23,7 @@ from vllm_mlx.engine.process import ProcessEngine
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import resolve_model
 from vllm_mlx.parsing.detect import detect_format
+from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.service.hub import Hub
@@ -81,7 +82,8 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
         await engine.aclose()
         raise
     output_format = detect_format(tokenizer.chat_template(tools=True))
-    template = ChatTemplate(tokenizer, output_format.reasoning)
+    think = output_format.reasoning
+    template = ChatTemplate(tokenizer, (think.open, think.close) if think is not None else None)
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
     return LoadedModel(
         card=ModelCard(id=card.id, created=card.created, root=card.root, max_model_len=info.max_model_len),
@@ -98,13 +100,20 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
         engine=engine,
         info=info,
         defaults=sampling_defaults(config.model, manifest),
-        eos_ids=tuple(dict.fromkeys((*manifest.eos_ids, *tokenizer.eos_ids))),
+        eos_ids=eos_ids(manifest, tokenizer, output_format),
         limits=GenerationLimits(
             max_tokens=config.model.max_tokens,
             max_request_tokens=config.model.max_request_tokens,
             timeout_s=config.engine.timeout,
         ),
     )
+
+
+def eos_ids(manifest: ModelManifest, tokenizer: Tokenizer, output_format: OutputFormat) -> tuple[int, ...]:
+    """What ends a turn by the model's files, and by its output format where the files forget it."""
+    stops = (tokenizer.added_id(stop) for stop in output_format.stops)
+    known = (token_id for token_id in stops if token_id is not None)
+    return tuple(dict.fromkeys((*manifest.eos_ids, *tokenizer.eos_ids, *known)))
 
 
 def display_name(model: str) -> str:

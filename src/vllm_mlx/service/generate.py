@@ -93,11 +93,11 @@ def _choice_stream(
 ) -> ChoiceStream:
     chat = request.input if isinstance(request.input, ChatInput) else None
     output_format = model.output_format if chat else PLAIN
-    tools = chat is not None and bool(chat.tools) and chat.tool_choice.mode != "none"
+    tools = chat.tools if chat is not None and chat.tool_choice.mode != "none" else ()
     return ChoiceStream(
         model.tokenizer,
         Detokenizer(model.tokenizer, visible=output_format.markers(), continues=chat is None),
-        OutputParser(output_format, choice, thinking=prompt.in_reasoning, tools=tools),
+        OutputParser(output_format, choice, thinking=prompt.in_reasoning, tools=tools or None),
         sent.sampling.stop,
         choice=choice,
     )

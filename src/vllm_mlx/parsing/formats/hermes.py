@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from vllm_mlx.parsing.format import OutputFormat, Tags
+from vllm_mlx.parsing.format import THINK, OutputFormat
+from vllm_mlx.parsing.syntax import JsonCalls
+
+CALLS = JsonCalls(call_open="<tool_call>\n", call_close="\n</tool_call>", separator="\n")
 
 FORMAT = OutputFormat(
     name="hermes",
-    reasoning=Tags("<think>", "</think>"),
-    tool=Tags("<tool_call>", "</tool_call>"),
-    body="json",
+    reasoning=THINK,
+    calls=(CALLS,),
     requires=("<tool_call>", "arguments"),
     excludes=("<function=", "<parameter=", "<arg_key>"),
 )

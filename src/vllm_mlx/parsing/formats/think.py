@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vllm_mlx.parsing.format import OutputFormat, Tags
+from vllm_mlx.parsing.format import THINK, OutputFormat
 
-FORMAT = OutputFormat(name="think", reasoning=Tags("<think>", "</think>"), requires=("<think>",))
+FORMAT = OutputFormat(name="think", reasoning=THINK, requires=("<think>",))

@@ -1,0 +1,46 @@
+"""Reads a name in some markup of its own, then the arguments as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from vllm_mlx.parsing.readers.json_value import read_value
+from vllm_mlx.parsing.readers.sink import CallSink
+from vllm_mlx.parsing.source import NoCall, Source, Waits
+from vllm_mlx.parsing.syntax import HeaderCalls
+
+_HEADER = re.compile(r"[^{]*")
+_HEADER_LIMIT = 512
+_NAME = re.compile(r"[\w.\-/]+")
+
+
+def read_header_call(
+    source: Source, sink: CallSink, syntax: HeaderCalls, closing: Sequence[str]
+) -> Waits[None]:
+    """A header of at most 512 characters up to the arguments' brace, then the arguments as they come."""
+    header = yield from source.span(_HEADER, _HEADER_LIMIT)
+    name = _name(syntax, header)
+    if not name or not (yield from source.peek()):
+        raise NoCall
+    sink.begin(name)
+    yield from read_value(source, sink.write, closing)
+
+
+def _name(syntax: HeaderCalls, header: str) -> str:
+    """The name as the syntax places it; with strange markup behind it, as far as it looks like a name."""
+    header = header.strip()
+    before = syntax.before_name.strip()
+    header = header.removeprefix(before)
+    exact = _after_name(syntax.after_name).fullmatch(header)
+    if exact is not None and _NAME.fullmatch(exact[1]):
+        return exact[1]
+    found = _NAME.match(header)
+    return "" if found is None or "<" in header[: found.end()] else found.group()
+
+
+@lru_cache(maxsize=64)
+def _after_name(text: str) -> re.Pattern[str]:
+    literal = re.escape(text.strip()).replace(re.escape("{index}"), r"\d+")
+    return re.compile(rf"(.+?)\s*{literal}")

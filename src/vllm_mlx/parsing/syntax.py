@@ -1,0 +1,123 @@
+"""How a family writes its tool calls, as data: enough to read one, to write one, to make a grammar of it.
+
+Every syntax writes a run of calls as
+
+    block_open + separator.join(call_open + BODY + call_close for each call) + block_close
+
+and they differ in the body alone. `parsing.write` follows these texts to the letter; `parsing.readers` takes
+the same texts with any white space between their parts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class CallFrame(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What stands around the calls.
+
+    Attributes:
+        block_open: before the first call of a run.
+        block_close: after the last.
+        call_open: before each call.
+        call_close: after each call.
+        separator: between two calls of a run.
+    """
+
+    block_open: str = ""
+    block_close: str = ""
+    call_open: str = ""
+    call_close: str = ""
+    separator: str = ""
+
+
+class JsonCalls(CallFrame, frozen=True, kw_only=True):
+    """A body is one JSON object: `{"name": NAME, "arguments": {...}}`.
+
+    Attributes:
+        name_key: the member with the name.
+        arguments_key: the member with the arguments, an object.
+        wrapper_key: the member of an outer object that holds name and arguments (Gemini's `functionCall`).
+        index_key: a member before the name with the call's number in the run, as a string (Cohere).
+    """
+
+    name_key: str = "name"
+    arguments_key: str = "arguments"
+    wrapper_key: str = ""
+    index_key: str = ""
+
+
+class HeaderCalls(CallFrame, frozen=True, kw_only=True):
+    """A body is `before_name NAME after_name {...}`: the name, then the arguments as a JSON object.
+
+    Attributes:
+        before_name: optional in reading.
+        after_name: `{index}` in it stands for the call's number in the run.
+    """
+
+    before_name: str = ""
+    after_name: str = ""
+
+
+class XmlCalls(CallFrame, frozen=True, kw_only=True):
+    """A body is `before_name NAME after_name`, then `before_key KEY after_key VALUE after_value` for each.
+
+    Strings are written as they are, without quotes or escapes; everything else is written as JSON.
+
+    Attributes:
+        after_json_key: instead of `after_key` where the value is no string, in the families that tell.
+    """
+
+    before_name: str = ""
+    after_name: str
+    before_key: str
+    after_key: str
+    after_value: str
+    after_json_key: str = ""
+
+
+class PythonicCalls(CallFrame, frozen=True, kw_only=True):
+    """A body is a Python call with keyword arguments: `NAME(KEY=VALUE, ...)`.
+
+    Attributes:
+        json_words: `true`, `false` and `null` instead of Python's words for them.
+    """
+
+    json_words: bool = False
+
+
+class BraceCalls(CallFrame, frozen=True, kw_only=True):
+    """A body is `before_name NAME {KEY:VALUE,...}`, keys bare, strings between `quote` and `quote`.
+
+    Lists and objects inside nest the same way; numbers and words are JSON's.
+    """
+
+    before_name: str = ""
+    quote: str
+
+
+CallSyntax = JsonCalls | HeaderCalls | XmlCalls | PythonicCalls | BraceCalls
+
+
+class Channels(msgspec.Struct, frozen=True, kw_only=True):
+    """Text in labelled parts, each `open HEADER header_end TEXT close` (Harmony, Functionary).
+
+    Attributes:
+        opens: tags that begin a header.
+        header_end: what ends the header.
+        closes: tags that end a part; the text after them is answer.
+        call: a regular expression; a header that holds it opens a call, and its group is the name.
+        thought: one for headers of reasoning.
+        answer: one for headers of the answer. A header that fits none of the three is text.
+        starts_inside: the prompt ends with an open tag, so that the output begins inside a header.
+        object_only: what follows a call's header must be a JSON object, or it was none.
+    """
+
+    opens: tuple[str, ...]
+    header_end: str
+    closes: tuple[str, ...] = ()
+    call: str
+    thought: str = r"(?!)"
+    answer: str = r""
+    starts_inside: bool = False
+    object_only: bool = False

@@ -1,0 +1,92 @@
+"""Writes tool calls the way a family does: the counterpart of the readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm_mlx.parsing.syntax import (
+    BraceCalls,
+    CallSyntax,
+    HeaderCalls,
+    JsonCalls,
+    PythonicCalls,
+    XmlCalls,
+)
+
+Call = tuple[str, Mapping[str, Any]]
+"""A tool's name and its arguments."""
+
+
+def write_calls(syntax: CallSyntax, calls: Sequence[Call]) -> str:
+    """The calls as one run, to the letter as the syntax has them.
+
+    Raises:
+        ValueError: an argument cannot be written, because it holds the text that ends it.
+    """
+    bodies = (
+        f"{syntax.call_open}{_body(syntax, name, arguments, index)}{syntax.call_close}"
+        for index, (name, arguments) in enumerate(calls)
+    )
+    return f"{syntax.block_open}{syntax.separator.join(bodies)}{syntax.block_close}"
+
+
+def _body(syntax: CallSyntax, name: str, arguments: Mapping[str, Any], index: int) -> str:
+    match syntax:
+        case JsonCalls():
+            return _json_body(syntax, name, arguments, index)
+        case HeaderCalls():
+            after = syntax.after_name.replace("{index}", str(index))
+            return f"{syntax.before_name}{name}{after}{_json(arguments)}"
+        case XmlCalls():
+            parts = "".join(_xml_argument(syntax, key, value) for key, value in arguments.items())
+            return f"{syntax.before_name}{name}{syntax.after_name}{parts}"
+        case PythonicCalls():
+            parts = ", ".join(f"{key}={_python(syntax, value)}" for key, value in arguments.items())
+            return f"{name}({parts})"
+        case BraceCalls():
+            return f"{syntax.before_name}{name}{_braces(syntax, arguments)}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _json_body(syntax: JsonCalls, name: str, arguments: Mapping[str, Any], index: int) -> str:
+    members = {syntax.index_key: str(index)} if syntax.index_key else {}
+    call = {**members, syntax.name_key: name, syntax.arguments_key: arguments}
+    return _json({syntax.wrapper_key: call} if syntax.wrapper_key else call)
+
+
+def _xml_argument(syntax: XmlCalls, key: str, value: Any) -> str:
+    text = value if isinstance(value, str) else _json(value)
+    if syntax.after_value.strip() in text:
+        raise ValueError(f"{syntax.after_value.strip()!r} cannot be part of an argument")
+    after_key = syntax.after_key if isinstance(value, str) else syntax.after_json_key or syntax.after_key
+    return f"{syntax.before_key}{key}{after_key}{text}{syntax.after_value}"
+
+
+def _python(syntax: PythonicCalls, value: Any) -> str:
+    match value:
+        case bool() | None:
+            return _json(value) if syntax.json_words else repr(value)
+        case Mapping():
+            members = (f"{_json(key)}: {_python(syntax, one)}" for key, one in value.items())
+            return "{" + ", ".join(members) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(_python(syntax, one) for one in value) + "]"
+    return _json(value)
+
+
+def _braces(syntax: BraceCalls, value: Any) -> str:
+    match value:
+        case str():
+            if syntax.quote in value:
+                raise ValueError(f"{syntax.quote!r} cannot be part of an argument")
+            return f"{syntax.quote}{value}{syntax.quote}"
+        case Mapping():
+            return "{" + ",".join(f"{key}:{_braces(syntax, one)}" for key, one in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ",".join(_braces(syntax, one) for one in value) + "]"
+    return _json(value)
