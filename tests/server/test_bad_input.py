@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.fakes.service import FakeModelService
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.structure import MAX_BRANCHES, MAX_NESTING, MAX_VALUES
 from vllm_mlx.server.body import parse_json
-from vllm_mlx.server.structure import MAX_BRANCHES, MAX_NESTING, MAX_VALUES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
 
