@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from vllm_mlx.chat.render import message_dicts, tool_dicts
+from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.structure import MAX_BRANCHES, MAX_NESTING
 from vllm_mlx.core.tools import ToolSpec
 
 
@@ -83,3 +85,19 @@ def test_tools_have_the_shape_of_openai() -> None:
         },
         {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}},
     ]
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ('{"a":' + "[" * MAX_NESTING + "]" * MAX_NESTING + "}", "nesting_too_deep"),
+        ('{"a":[' + ",".join(["[]"] * MAX_BRANCHES) + "]}", "too_many_values"),
+    ],
+    ids=["deep", "wide"],
+)
+def test_arguments_are_bounded_before_they_are_parsed(written: str, code: str) -> None:
+    call = Message("assistant", (ToolCall(id="c", name="f", arguments=written),))
+    with pytest.raises(InvalidRequest, match="The arguments of a tool call are refused") as refused:
+        message_dicts([call], developer_role=False)
+    assert (refused.value.param, refused.value.code) == ("messages", code)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.fakes.service import FakeModelService
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.structure import MAX_BRANCHES, MAX_NESTING, MAX_VALUES
 from vllm_mlx.server.body import parse_json
-from vllm_mlx.server.structure import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
 
@@ -99,6 +99,7 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": {"x": 1}}, "logit_bias"),
     ({"logit_bias": {"-1": 1}}, "logit_bias"),
     ({"logit_bias": {"1": "1"}}, "logit_bias"),
+    ({"logit_bias": {"1": 1, "01": 2}}, "logit_bias"),
     ({"logit_bias": {"1": None}}, "logit_bias"),
     ({"logit_bias": {"1": 101}}, "logit_bias"),
     ({"logit_bias": {"1": 10**400}}, "logit_bias"),
@@ -338,10 +339,10 @@ def depth(value: Any) -> int:
 
 
 WIDE = {
-    "arrays": b"[" + b",".join([b"[]"] * MAX_CONTAINERS) + b"]",
-    "objects": b"[" + b",".join([b"{}"] * MAX_CONTAINERS) + b"]",
+    "arrays": b"[" + b",".join([b"[]"] * MAX_BRANCHES) + b"]",
+    "objects": b"[" + b",".join([b"{}"] * MAX_BRANCHES) + b"]",
     "numbers": b"[" + b",".join([b"1"] * (MAX_VALUES + 1)) + b"]",
-    "pairs": b"{" + b",".join([b'"":1'] * (MAX_VALUES + 1)) + b"}",
+    "pairs": b"{" + b",".join(b'"%d":1' % i for i in range(MAX_BRANCHES)) + b"}",
     "after a text": b'["' + b'\\"[' * 300_000 + b'",' + b",".join([b"1"] * MAX_VALUES) + b"]",
 }
 
@@ -354,7 +355,7 @@ def test_a_body_of_too_many_values_is_refused_before_any_of_them_is_built(body: 
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Some copies of the text; its values would take 8 bytes each for the array alone, 56 for an empty one.
+    # Some copies of the text; built values would take 8 bytes each in their array and 56 for an empty one.
     assert peak < 3 * len(body) + 2**20
 
 
@@ -362,11 +363,12 @@ def test_a_body_of_too_many_values_is_refused_before_any_of_them_is_built(body: 
     "body",
     [
         b"[" + b",".join([b"1"] * MAX_VALUES) + b"]",
-        b"[" + b",".join([b"[]"] * (MAX_CONTAINERS - 1)) + b"]",
-        b'["' + b"[,{," * MAX_VALUES + b'"]',
+        b"[" + b",".join([b"[]"] * (MAX_BRANCHES - 1)) + b"]",
+        b"{" + b",".join(b'"%d":1' % i for i in range(MAX_BRANCHES - 1)) + b"}",
+        b'["' + b"[,{:," * MAX_VALUES + b'"]',
         b'["' + b'\\",[' * MAX_VALUES + b'"]',
     ],
-    ids=["numbers", "arrays", "a text", "a text with quotes"],
+    ids=["numbers", "arrays", "pairs", "a text", "a text with quotes"],
 )
 def test_what_is_within_the_limits_or_in_a_text_is_parsed(body: bytes) -> None:
     assert len(parse_json(body)) >= 1

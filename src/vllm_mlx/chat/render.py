@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.structure import check_structure
 from vllm_mlx.core.tools import ToolSpec
 
 
@@ -18,6 +20,9 @@ def message_dicts(messages: Iterable[Message], *, developer_role: bool) -> list[
 
     Args:
         developer_role: the template knows `developer`; elsewhere it is called `system`.
+
+    Raises:
+        InvalidRequest: the arguments of a tool call nest too deep or hold too many values.
     """
     names: dict[str, str] = {}
     out: list[dict[str, Any]] = []
@@ -80,6 +85,15 @@ def _call_dict(call: ToolCall) -> dict[str, Any]:
 
 def _arguments(text: str) -> Any:
     """The arguments as an object, which templates write in their own way; the text if they are none."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        # They came as a text: the bounds of the body that held them have not seen what is in it.
+        check_structure(text.encode(errors="replace"))
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"The arguments of a tool call are refused: {error.message}", param="messages", code=error.code
+        ) from None
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

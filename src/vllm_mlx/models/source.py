@@ -66,7 +66,7 @@ def _fetch(name: str, *, offline: bool) -> Path:
         raise ModelLoadError(f"there is no model {name} on the hub, and no such local folder") from error
     except (LocalEntryNotFoundError, IncompleteSnapshotError, OfflineModeIsEnabled) as error:
         where = "offline is set" if offline else "the hub cannot be reached"
-        raise ModelLoadError(f"{name} is not complete on this machine, and {where}") from error
+        raise ModelLoadError(f"{name} is not on this machine, or not whole, and {where}") from error
     except Exception as error:  # the hub's client lets its HTTP library's own errors through
         log.debug("fetching %s failed", name, exc_info=error)
         raise ModelLoadError(

@@ -83,7 +83,10 @@ def _logit_bias(bias: dict[str, Any] | None) -> dict[int, float] | None:
         raise InvalidRequest("logit_bias: keys must be token ids", param="logit_bias")
     if None in bias.values():
         raise InvalidRequest("logit_bias: addends must be numbers", param="logit_bias")
-    return {int(key): addend for key, addend in bias.items()}
+    addends = {int(key): addend for key, addend in bias.items()}
+    if len(addends) < len(bias):
+        raise InvalidRequest("logit_bias names a token twice", param="logit_bias")
+    return addends
 
 
 def decode_limits(body: GenerationFields) -> dict[str, Any]:

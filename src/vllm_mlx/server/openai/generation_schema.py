@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vllm_mlx.core.sampling import MAX_LOGIT_BIAS
+from vllm_mlx.core.structure import MAX_VALUES
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
-from vllm_mlx.server.structure import MAX_VALUES
 
 Strings = Annotated[list[str], FirstErrorOnly()]
 Integers = Annotated[list[int], FirstErrorOnly(), Field(max_length=MAX_VALUES)]

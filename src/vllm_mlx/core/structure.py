@@ -11,12 +11,13 @@ from vllm_mlx.core.errors import InvalidRequest
 MAX_NESTING = 64
 MAX_VALUES = 2**20
 """Parsing is one C call during which nobody else is served; a million token ids take it 60 ms."""
-MAX_CONTAINERS = 2**17
-"""Arrays and objects: each costs as much as ten numbers, and the garbage collector visits them besides."""
+MAX_BRANCHES = 2**17
+"""Arrays, objects and pairs in objects together: each costs as much as ten numbers, to parse and again when
+the chat template writes a tool's schema."""
 
-_OPENING = (b"[", b"{")
+_BRANCHING = (b"[", b"{", b":")
 _BRACKETS = b"[]{}"
-_NO_MARKS = bytes(set(range(256)) - set(_BRACKETS + b'",'))
+_NO_MARKS = bytes(set(range(256)) - set(_BRACKETS + b'",:'))
 _STEPS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
 _STRING = re.compile(rb'"[^"]*"?')
 _SLICE = 256 * 1024
@@ -29,34 +30,34 @@ def check_structure(body: bytes) -> None:
         body: a JSON text, or anything else; whether it is one is the parser's to say.
 
     Raises:
-        InvalidRequest: outside its strings it has brackets deeper than `MAX_NESTING`, more than
-            `MAX_CONTAINERS` of them opening, or commas for more than `MAX_VALUES` values.
+        InvalidRequest: by its marks outside strings it nests deeper than `MAX_NESTING`, branches more often
+            than `MAX_BRANCHES` or holds more than `MAX_VALUES` values.
     """
     # Characters in strings count here too, so this can only clear a body.
-    if _containers(body) <= MAX_NESTING and body.count(b",") < MAX_VALUES:
+    if _branches(body) <= MAX_NESTING and body.count(b",") < MAX_VALUES:
         return
-    depth, containers, commas = 0, 0, 0
+    depth, branches, commas = 0, 0, 0
     for marks in _outside_strings(body):
-        containers += _containers(marks)
+        branches += _branches(marks)
         commas += marks.count(b",")
         # An array of n values has n - 1 commas; so has an object of n pairs.
-        if containers > MAX_CONTAINERS or commas >= MAX_VALUES:
+        if branches > MAX_BRANCHES or commas >= MAX_VALUES:
             raise InvalidRequest(
-                f"The JSON holds more than {MAX_VALUES} values or {MAX_CONTAINERS} arrays and objects.",
+                f"The JSON holds more than {MAX_VALUES} values, or {MAX_BRANCHES} arrays, objects and pairs.",
                 code="too_many_values",
             )
-        steps = marks.translate(_STEPS, b",")
+        steps = marks.translate(_STEPS, b",:")
         if max(accumulate(memoryview(steps).cast("b"), initial=depth)) > MAX_NESTING:
             raise InvalidRequest(f"The JSON nests deeper than {MAX_NESTING} levels.", code="nesting_too_deep")
         depth += steps.count(b"\x01") - steps.count(b"\xff")
 
 
-def _containers(text: bytes) -> int:
-    return sum(text.count(mark) for mark in _OPENING)
+def _branches(text: bytes) -> int:
+    return sum(text.count(mark) for mark in _BRANCHING)
 
 
 def _outside_strings(body: bytes) -> Iterator[bytes]:
-    """The brackets and commas that are in no string, in slices: a C call does not let other threads run."""
+    """The brackets, commas and colons in no string; in slices, because a C call lets no other thread run."""
     unescaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Two quotes in a row open and close, or close and open: without them, all else is where it was.
     marks = unescaped.translate(None, _NO_MARKS).replace(b'""', b"")
