@@ -23,7 +23,7 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
     ],
 )
 def test_the_format_is_read_off_the_template(template: str | None, name: str) -> None:
-    assert detect_format(template).name == name
+    assert detect_format(template).format.name == name
 
 
 def test_every_row_of_the_table_loads_and_the_name_of_its_format_is_a_row() -> None:

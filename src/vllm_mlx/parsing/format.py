@@ -52,6 +52,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
         stops: special tokens that end a turn, whether or not the model's files say so.
         requires: a chat template that speaks this format contains all of these strings.
         excludes: and none of these; they belong to another format with the same tags.
+        model_types: config.json's `model_type` of models whose template does not tell, or that have none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     stops: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
 
     def markers(self) -> frozenset[str]:
         """Every tag; a detokeniser must show them even where the vocabulary calls them special."""

@@ -68,12 +68,14 @@ class OutputParser:
         self._by_trigger, self._bare = _triggers(format if tools is not None else None)
         think = format.reasoning
         tags = [*self._by_trigger, *format.dropped]
+        thoughts: tuple[str, str] | tuple[()] = (think.open, think.close) if think is not None else ()
         if format.channels is not None:
             tags += *format.channels.opens, *format.channels.closes
+            thoughts = ()  # a channel's header says what is thought
         # Formats without any markup pass every character on at once, line breaks too.
         self._plain = not tags and think is None and not self._bare
-        self._in_answer = markers(*tags, *((think.open,) if think else ()))
-        self._in_thought = markers(*tags, *((think.open, think.close) if think else ()))
+        self._in_answer = markers(*tags, *thoughts[:1])
+        self._in_thought = markers(*tags, *thoughts)
         self._answer = Voice(TextDelta)
         self._thought = Voice(ReasoningDelta)
         self._voice = self._thought if thinking and think is not None else self._answer
@@ -136,7 +138,9 @@ class OutputParser:
         source = self._source
         channels = self._format.channels
         if channels is not None and channels.starts_inside:
-            yield from self._try(self._read_header())
+            yield from source.literal(*channels.opens)  # some repeat the tag that ended the prompt
+            if not (yield from source.ahead(list(self._by_trigger))):
+                yield from self._try(self._read_header())
         if not self.reasoning:
             yield from self._read_bare()
         while True:
@@ -161,6 +165,7 @@ class OutputParser:
             self._turn(self._thought)
         elif (think is not None and tag == think.close) or (channels is not None and tag in channels.closes):
             self._turn(self._answer)
+            self._source.settle()
             yield from self._read_bare()
         else:
             self._turn(self._voice)
@@ -179,7 +184,7 @@ class OutputParser:
             yield from self._source.skip()
             char = yield from self._source.peek()
             fitting = [syntax for syntax in self._bare if char and _begins(syntax, char)]
-            if fitting:
+            if fitting and not (yield from self._source.ahead(self._in_answer.tags)):
                 yield from self._try(read_run(self._source, self, fitting, ""))
             else:
                 self._say(self._source.unsettled())
@@ -220,8 +225,8 @@ def _triggers(format: OutputFormat | None) -> tuple[dict[str, list[CallSyntax]],
     """The call syntaxes by the tags that begin them, and those that nothing marks."""
     by_trigger: dict[str, list[CallSyntax]] = {}
     bare: list[CallSyntax] = []
-    if format is not None and format.channels is None:
-        for syntax in format.calls:
+    if format is not None:
+        for syntax in format.calls if format.channels is None else format.calls[1:]:
             triggers = plan_of(syntax).triggers
             for tag in triggers:
                 by_trigger.setdefault(tag, []).append(syntax)

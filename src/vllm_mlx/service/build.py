@@ -81,7 +81,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
     except BaseException:
         await engine.aclose()
         raise
-    output_format = detect_format(tokenizer.chat_template(tools=True))
+    output_format = detect_format(tokenizer.chat_template(tools=True), manifest.model_type).format
     think = output_format.reasoning
     template = ChatTemplate(tokenizer, (think.open, think.close) if think is not None else None)
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")

@@ -32,4 +32,5 @@ FORMAT = OutputFormat(
     dropped=("<|constrain|>",),
     stops=("<|return|>", "<|call|>"),
     requires=("<|channel|>", "<|message|>"),
+    model_types=("gpt_oss",),
 )

@@ -13,4 +13,5 @@ FORMAT = OutputFormat(
     reasoning=THINK,
     calls=(CALLS, JSON),
     requires=("<|tool_list_start|>",),
+    model_types=("lfm2", "lfm2_moe", "lfm2-vl", "lfm2_vl"),
 )

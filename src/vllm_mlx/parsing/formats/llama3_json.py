@@ -14,4 +14,5 @@ FORMAT = OutputFormat(
     dropped=("<|eom_id|>",),
     stops=("<|eom_id|>", "<|eot_id|>"),
     requires=("<|start_header_id|>", '"parameters"'),
+    excludes=(">>>", "<function=", "<tool_call>"),
 )

@@ -24,6 +24,7 @@ from vllm_mlx.parsing.syntax import (
     XmlCalls,
 )
 
+_FENCE = "```"  # says no more than that code follows
 _LIST = re.compile(r"[ \t\r\n\[]*")
 
 
@@ -119,7 +120,7 @@ def read_run(source: Source, sink: CallSink, syntaxes: Sequence[CallSyntax], tri
         if pending and not (yield from source.peek()):
             raise NoCall
         pending = ()
-        yield from _read_call(source, sink, syntax, plan.closing, bare=not trigger)
+        yield from _read_call(source, sink, syntax, plan.closing, bare=trigger[:3] in ("", _FENCE))
         if not plan.closing and isinstance(syntax, HeaderCalls):
             source.settle()  # each call has a trigger of its own, and nothing else would end the run
             return

@@ -65,6 +65,7 @@ class _Scan:
             return len(text)
         char = found.group()
         if char == "<":
+            self._begun = True  # the value goes on with it, or ends here
             return -found.start() - 1
         if self._depth == 0 and (self._begun or found.start() > at):
             self.done = True  # the end of a number or a word; what follows is not part of it

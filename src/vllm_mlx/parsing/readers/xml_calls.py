@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
 from vllm_mlx.parsing.format import split_tags
+from vllm_mlx.parsing.readers.json_value import read_value
 from vllm_mlx.parsing.readers.loose import escaped
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits, markers
@@ -29,6 +30,10 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
     yield from _read_rest_of_tag(source, syntax.after_name)
     yield from source.skip()
     key_tag = syntax.before_key.strip()
+    if name and (yield from source.peek()) == "{":  # some write all arguments as one JSON object
+        sink.begin(name)
+        yield from read_value(source, sink.write, closing)
+        return
     if not name or not (yield from source.ahead((key_tag, *closing))):
         raise NoCall
     sink.begin(name)
