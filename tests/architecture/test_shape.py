@@ -17,6 +17,8 @@ from vllm_mlx.registry import Registry
 FILE_LINES = 500
 FUNCTION_LINES = 60
 FOLDER_FILES = 20
+CATALOGUES = {PACKAGE / "parsing" / "formats"}
+"""Folders with one file a row of a table: their length is that of the table, and nobody reads them in order."""
 
 
 def test_no_file_is_longer_than_a_person_reads() -> None:
@@ -38,7 +40,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 
 def test_no_folder_is_a_heap() -> None:
-    folders = [folder for folder in [PACKAGE, *PACKAGE.rglob("*")] if folder.is_dir()]
+    folders = [each for each in [PACKAGE, *PACKAGE.rglob("*")] if each.is_dir() and each not in CATALOGUES]
     sizes = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
     assert {folder: n for folder, n in sizes.items() if n > FOLDER_FILES} == {}
 
