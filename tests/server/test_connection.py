@@ -20,9 +20,8 @@ from vllm_mlx.server.connection import PatientConnection
 pytestmark = pytest.mark.requirement(80)
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
-REQUEST = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(CHAT) + CHAT
-)
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(CHAT)
+REQUEST = HEAD + CHAT
 
 
 @pytest.fixture
