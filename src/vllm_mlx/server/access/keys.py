@@ -35,8 +35,8 @@ class KeyRing:
     def caller(self, headers: Headers) -> str:
         """A name for the key that a request shows: part of its digest.
 
-        One of the two headers must be right. Where it comes twice (sglang-router adds its own to the client's)
-        both must be: what stands before this server may have read either.
+        One of the two headers must be right. Where it comes twice (sglang-router adds its own to the
+        client's) both must be: what stands before this server may have read either.
 
         Raises:
             AuthenticationFailed: no key, or none of ours.
