@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -77,6 +77,14 @@ def test_a_client_that_drips_does_not_drip_for_ever(
     with connect(live()) as client:
         client.sendall(HEAD[:-4] if name == "stall_s" else HEAD)
         assert dripped_out(client, b"9" if name == "stall_s" else b" ")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_request_sent_ahead_in_part_is_given_up_too(live: Callable[..., str]) -> None:
+    with connect(live()) as client, client.makefile("rb") as answer:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + REQUEST[:-5])
+        with suppress(ConnectionResetError):  # as good an end
+            assert answer.read().count(b"HTTP/1.1") == 1
 
 
 def test_between_requests_a_client_may_rest(

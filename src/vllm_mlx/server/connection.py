@@ -43,6 +43,13 @@ class PatientConnection(H11Protocol):
         self._expect_data()
         self._expect_end()
 
+    def on_response_complete(self) -> None:
+        """The next request may be here in part already, sent before this one was answered."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._expect_data()
+            self._expect_end()
+
     def pause_writing(self) -> None:
         """The client reads more slowly than it is written to."""
         super().pause_writing()

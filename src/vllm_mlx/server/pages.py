@@ -50,7 +50,7 @@ def routes(service: ModelService) -> APIRouter:
 
     @router.get("/docs", response_class=HTMLResponse)
     async def docs(request: Request) -> HTMLResponse:
-        """The same for people, as one page that works offline."""
+        """Every route and the fields of its body, as one page that works offline."""
         return HTMLResponse(_page(request.app.openapi()), headers=_HEADERS)
 
     return router
