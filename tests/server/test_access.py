@@ -306,6 +306,25 @@ async def test_a_request_too_many_is_429_and_says_when_to_come_back(service: Fak
             assert (await client.get("/health")).status_code == 200
 
 
+async def test_without_keys_the_address_counts_and_one_network_of_ipv6_is_one_caller(
+    service: FakeModelService,
+) -> None:
+    app = create_app(service, ServerConfig(), AccessConfig(rate_limit=1))
+    for address, expected in [
+        ("10.0.0.1", 200),
+        ("10.0.0.1", 429),
+        ("10.0.0.2", 200),
+        ("::ffff:10.0.0.2", 429),
+        ("2001:db8:0:1::1", 200),
+        ("2001:db8:0:1:ffff::2", 429),
+        ("2001:db8:0:2::1", 200),
+        ("fe80::1%eth0", 200),
+    ]:
+        transport = httpx.ASGITransport(app, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/v1/models")).status_code == expected, address
+
+
 def test_a_bucket_fills_evenly_and_belongs_to_one_caller() -> None:
     clock = HandClock()
     buckets = TokenBuckets(60, clock)
