@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_mlx.config import (
+    AccessConfig,
     CacheConfig,
     Config,
     EngineConfig,
@@ -44,6 +45,12 @@ def test_the_defaults_are_valid_and_local() -> None:
         (ModelConfig, "default_chat_template_kwargs", "[" * 100_000, "this is not JSON"),
         (EngineConfig, "continuous_batching", False, "cannot be switched off"),
         (EngineConfig, "timeout", 0.0, "above 0"),
+        (AccessConfig, "allowed_origins", ("localhost:3000",), "an origin such as"),
+        (AccessConfig, "allowed_origins", ("http://a/path",), "an origin such as"),
+        (AccessConfig, "allowed_hosts", ("http://a",), "a host name without a port"),
+        (AccessConfig, "api_key", "one", "a list of text"),
+        (AccessConfig, "rate_limit", -1, "at least 0"),
+        (ModelConfig, "served_model_name", ("",), "must not be empty"),
         (CacheConfig, "cache_memory_percent", 1.5, "above 0, at most 1"),
         (CacheConfig, "enable_prefix_cache", 1, "true or false"),
         pytest.param(CacheConfig, "cache_memory_mb", -(10**5000), "at least 1", id="5000-digits"),
@@ -71,7 +78,7 @@ def test_every_setting_has_a_unique_name_and_a_help_line() -> None:
 
 @given(st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.booleans(), st.lists(st.integers())))
 def test_any_value_is_taken_or_refused_never_a_crash(value: Any) -> None:
-    for area in (ModelConfig, EngineConfig, CacheConfig, ServerConfig):
+    for area in (ModelConfig, EngineConfig, CacheConfig, ServerConfig, AccessConfig):
         for one in settings():
             if one.name in area.__dataclass_fields__:
                 try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
@@ -45,6 +46,8 @@ class Rule:
         smallest_wins: where the flag and an alias are both given, the smaller value counts.
         always_on: a switch that this server cannot turn off; it is accepted for compatibility.
         json_object: the text is a JSON object.
+        pattern: what a text must match as a whole, and what it is in words ("a name without spaces").
+        secret: the value is shown nowhere: not in messages, not in a configuration's `repr`.
     """
 
     help: str
@@ -58,11 +61,14 @@ class Rule:
     smallest_wins: bool = False
     always_on: bool = False
     json_object: bool = False
+    pattern: tuple[str, str] | None = None
+    secret: bool = False
 
 
 def setting(default: Any, help: str, **rules: Any) -> Any:
     """A dataclass field that is also a flag, an environment variable and a row of the reference page."""
-    return field(default=default, metadata={RULE: Rule(help=help, **rules)})
+    rule = Rule(help=help, **rules)
+    return field(default=default, repr=not rule.secret, metadata={RULE: rule})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +76,13 @@ class ModelConfig:
     """Which model, under which name, with which defaults for requests that leave a field out."""
 
     model: str = setting("demo", "Hugging Face id or local folder; `demo` is the bundled model")
-    served_model_name: str | None = setting(None, "name shown in /v1/models and accepted in requests")
+    served_model_name: tuple[str, ...] = setting(
+        (),
+        "names shown in /v1/models and accepted in requests; the first answers for any other",
+    )
+    strict_model_id: bool = setting(
+        False, "answer 404 to a request for any other name than a served one or `default`"
+    )
     offline: bool = setting(False, "never contact a model hub; only local files")
     dtype: str = setting(
         "auto",
@@ -193,6 +205,39 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccessConfig:
+    """Who may ask, how often, and what is written down about it."""
+
+    api_key: tuple[str, ...] = setting(
+        (),
+        "key that every request but /health must show, as a bearer token or as x-api-key",
+        metavar="KEY",
+        pattern=(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", "one printable word"),
+        secret=True,
+    )
+    api_key_file: str | None = setting(None, "file with further keys, one a line", metavar="FILE")
+    rate_limit: int = setting(
+        0, "requests a minute for each key, without keys for each client address; 0 sets no limit", minimum=0
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (),
+        "further Host names to answer to; `*` is any; without a key loopback answers to local ones only",
+        metavar="NAME",
+        pattern=(r"\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", "a host name without a port, or *"),
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        (),
+        "origins whose web pages may use the server (CORS); `*` is any",
+        metavar="ORIGIN",
+        pattern=(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^\s/]*", "an origin such as http://localhost:3000, or *"),
+    )
+    access_log: bool = setting(True, "one line a request: method, route, status, milliseconds, id")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything `vllm-mlx serve` was told."""
 
@@ -200,16 +245,18 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One field of one area, as parsers and docs need it."""
+    """One field of one area, as parsers and docs need it; `many` holds any number of values of its kind."""
 
     area: str
     name: str
     kind: type
     optional: bool
+    many: bool
     default: Any
     rule: Rule
 
@@ -225,8 +272,7 @@ def settings() -> Iterator[Setting]:
     for area, cls in areas().items():
         hints = get_type_hints(cls)
         for f in fields(cls):
-            kind, optional = _plain_type(hints[f.name])
-            yield Setting(area, f.name, kind, optional, f.default, f.metadata[RULE])
+            yield Setting(area, f.name, *_plain_type(hints[f.name]), f.default, f.metadata[RULE])
 
 
 def check(area: Any) -> None:
@@ -238,29 +284,32 @@ def check(area: Any) -> None:
     hints = get_type_hints(type(area))
     for f in fields(area):
         value = getattr(area, f.name)
-        kind, optional = _plain_type(hints[f.name])
+        kind, optional, many = _plain_type(hints[f.name])
         if value is None and optional:
             continue
-        problem = _wrong_type(value, kind) or _broken_rule(value, f.metadata[RULE])
-        if problem:
-            raise InvalidSetting(f.name, problem)
+        if many and not isinstance(value, tuple):
+            raise InvalidSetting(f.name, f"must be a list of {_KIND_NAMES[kind]}")
+        for one in value if many else (value,):
+            problem = _wrong_type(one, kind, f.metadata[RULE]) or _broken_rule(one, f.metadata[RULE])
+            if problem:
+                raise InvalidSetting(f.name, problem)
 
 
-def _plain_type(hint: Any) -> tuple[type, bool]:
-    """`int | None` is (int, True); `int` is (int, False)."""
-    members = [m for m in getattr(hint, "__args__", (hint,)) if m is not type(None)]
-    return members[0], len(members) < len(getattr(hint, "__args__", (hint,)))
+def _plain_type(hint: Any) -> tuple[type, bool, bool]:
+    """The type of one value, whether None is one too, and whether there may be many (`tuple[str, ...]`)."""
+    members = getattr(hint, "__args__", (hint,))
+    return members[0], type(None) in members, Ellipsis in members
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
-def _wrong_type(value: Any, kind: type) -> str | None:
+def _wrong_type(value: Any, kind: type, rule: Rule) -> str | None:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return None
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return None
-    return f"must be {_KIND_NAMES[kind]}, not {_shown(value)}"
+    return f"must be {_KIND_NAMES[kind]}" + ("" if rule.secret else f", not {_shown(value)}")
 
 
 def _shown(value: Any) -> str:
@@ -279,8 +328,12 @@ def _broken_rule(value: Any, rule: Rule) -> str | None:
         return f"must be one of {', '.join(rule.choices)}, not {_shown(value)}"
     if rule.json_object:
         return _not_an_object(value)
+    if isinstance(value, str) and not value.strip():
+        return "must not be empty"
+    if rule.pattern and not re.fullmatch(rule.pattern[0], value):
+        return f"must be {rule.pattern[1]}" + ("" if rule.secret else f", not {_shown(value)}")
     if isinstance(value, str):
-        return None if value.strip() else "must not be empty"
+        return None
     return _out_of_range(value, rule)
 
 

@@ -24,6 +24,8 @@ FOREIGN = {
     "--no-deps",
     "--upgrade",
     "--force-reinstall",
+    "--policy",
+    "--worker-urls",
 }
 
 

@@ -42,7 +42,7 @@ def test_no_command_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str])
         (["--config", "no-such-file.yaml"], "cannot read no-such-file.yaml"),
         (["--trust-remote-code"], "nothing from a model folder is executed"),
         (["--mtp"], "--mtp: this version does not have it yet"),
-        (["--api-key=x"], "--api-key: this version does not have it yet"),
+        (["--spec-prefill=x"], "--spec-prefill: this version does not have it yet"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,16 @@ def value_of(config: Config, one: Setting) -> Any:
     return getattr(getattr(config, one.area), one.name)
 
 
+def written(value: Any) -> str:
+    """As one text, on the command line or in the environment."""
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def another(one: Setting) -> Any:
     """A valid value that is not the default."""
+    if one.many:
+        values = {"allowed_origins": ("http://a:1", "app://b")}
+        return values.get(one.name, ("other", "others"))
     if one.kind is bool:
         return one.default if one.rule.always_on else not one.default
     if one.kind is str:
@@ -31,7 +40,10 @@ def another(one: Setting) -> Any:
     return one.kind(7 if one.rule.maximum is None or one.rule.maximum > 7 else one.rule.maximum)
 
 
-EVERY = pytest.mark.parametrize("one", list(settings()), ids=lambda one: one.name)
+# The key file is read at once and has tests of its own.
+EVERY = pytest.mark.parametrize(
+    "one", [one for one in settings() if one.name != "api_key_file"], ids=lambda one: one.name
+)
 
 
 @pytest.mark.requirement(6)
@@ -47,14 +59,14 @@ def test_a_setting_can_be_given_as_a_flag(one: Setting) -> None:
     elif one.kind is bool:
         words = [flag_of(one.name)] if value else [flags_of(one)[1 + len(one.rule.aliases)]]
     else:
-        words = [flag_of(one.name), str(value)]
+        words = [flag_of(one.name), written(value)]
     assert value_of(configured(*words), one) == value
 
 
 @EVERY
 def test_a_setting_can_be_given_in_the_environment(one: Setting) -> None:
     value = another(one)
-    assert value_of(configured(environment={variable_of(one.name): str(value)}), one) == value
+    assert value_of(configured(environment={variable_of(one.name): written(value)}), one) == value
 
 
 @EVERY
@@ -62,6 +74,8 @@ def test_a_setting_can_be_given_in_a_file(one: Setting, tmp_path: Path) -> None:
     value = another(one)
     file = tmp_path / "server.yaml"
     text = f"'{value}'" if isinstance(value, str) else str(value).lower()
+    if isinstance(value, tuple):
+        text = json.dumps(value)
     file.write_text(f"{flag_of(one.name)[2:]}: {text}\n")
     assert value_of(configured("--config", str(file)), one) == value
 
@@ -139,3 +153,63 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 def test_a_mistake_in_the_environment_names_the_variable(name: str, value: str) -> None:
     with pytest.raises(BadSource, match=f"VLLM_MLX_{name} must be"):
         configured(environment={f"VLLM_MLX_{name}": value})
+
+
+@pytest.mark.requirement(80)
+def test_a_list_is_given_with_commas_by_repeating_the_flag_or_as_a_list(tmp_path: Path) -> None:
+    names = ("--served-model-name", "a, b", "--served-model-name", "c")
+    assert configured(*names).model.served_model_name == ("a", "b", "c")
+    file = tmp_path / "server.yaml"
+    file.write_text("served-model-name: [a, 'b,c']\nallowed-hosts: x.example\n")
+    config = configured("--config", str(file))
+    assert config.model.served_model_name == ("a", "b,c")
+    assert config.access.allowed_hosts == ("x.example",)
+
+
+@pytest.mark.requirement(80)
+def test_keys_of_a_file_join_the_others_and_are_shown_nowhere(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("from-file-1\r\n\n  schlüssel-2 \n")
+    words = ("--api-key", "k1", "--api-key", "k2", "--api-key-file", str(file))
+    config = configured(*words)
+    assert config.access.api_key == ("k1", "k2", "from-file-1", "schlüssel-2")
+    assert not [key for key in config.access.api_key if key in repr(config)]
+    assert configured(environment={"VLLM_MLX_API_KEY": "a,b"}).access.api_key == ("a", "b")
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "--api-key-file cannot be read: No such file"),
+        (b"\n \n", "--api-key-file names a file without a key"),
+        (b"\xff\xfe", "--api-key-file names a file that is not UTF-8"),
+        (b"two words", "--api-key-file names a file with a key that cannot be one"),
+    ],
+)
+def test_a_key_file_that_would_let_anybody_in_is_refused(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadSource, match=says) as caught:
+        configured("--api-key-file", str(file))
+    assert "two words" not in str(caught.value)
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize("key", ["", "a,,b", "tab\tin", "line\nbreak", "\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(BadSource, match="VLLM_MLX_API_KEY must") as caught:
+        configured(environment={"VLLM_MLX_API_KEY": key})
+    assert not key or key not in str(caught.value)
+
+
+def test_a_number_as_a_key_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "server.yaml"
+    for value in ("[123456]", "123456"):
+        file.write_text(f"api-key: {value}\n")
+        with pytest.raises(BadSource, match=r"api_key in .* must be") as caught:
+            configured("--config", str(file))
+        assert "123456" not in str(caught.value)

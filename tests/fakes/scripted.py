@@ -56,17 +56,23 @@ class ScriptedStep:
 
 
 def scripted_service(
-    folder: Path, answers: Sequence[Answer], *, context: int = 131_072, engine: EngineConfig | None = None
+    folder: Path,
+    answers: Sequence[Answer],
+    *,
+    context: int = 131_072,
+    engine: EngineConfig | None = None,
+    model: ModelConfig | None = None,
 ) -> Hub:
     """The real service over a script.
 
     Args:
         folder: gets a tokenizer and a config; it names the model.
+        model: settings of the model, which must name the folder.
     """
     save_text_side(folder)
     tokenizer = Tokenizer.load(folder)
     return build_service(
-        Config(model=ModelConfig(model=str(folder)), engine=engine or EngineConfig()),
+        Config(model=model or ModelConfig(model=str(folder)), engine=engine or EngineConfig()),
         runner_factory=lambda: ScriptedRunner(tokenizer, answers, context=context),
     )
 

@@ -19,7 +19,7 @@ from vllm_mlx.core.events import (
     Usage,
 )
 from vllm_mlx.core.requests import ChatInput, GenerateRequest, TextInput
-from vllm_mlx.service.port import Health, ModelCard
+from vllm_mlx.service.port import Health, ModelCard, RenderedPrompt
 
 CARD = ModelCard(id="org/tiny", created=1_700_000_000, root="org/tiny", max_model_len=4096)
 
@@ -129,6 +129,10 @@ class FakeModelService:
         self.model(model)
         self.tokenized.append((input, add_special_tokens))
         return [1, 2, 3]
+
+    async def render(self, model: str, input: ChatInput) -> RenderedPrompt:
+        self.model(model)
+        return RenderedPrompt("<user>hi", [1, 2, 3])
 
     async def detokenize(self, model: str, token_ids: list[int]) -> str:
         self.model(model)

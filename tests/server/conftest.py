@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.service import FakeModelService, completed, spoken
 from tests.limits import LIMIT_S
 
-from vllm_mlx.config import ServerConfig
+from vllm_mlx.config import AccessConfig, ServerConfig
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.run import DrainingServer, bind, url_of
 
@@ -31,7 +31,7 @@ async def client(service: FakeModelService) -> AsyncIterator[httpx.AsyncClient]:
     """The app in process; a fault in it is answered, not raised."""
     app = create_app(service, ServerConfig(max_body_mb=1))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -40,11 +40,11 @@ def live(service: FakeModelService) -> Iterator[Callable[..., str]]:
     """Starts a server on a loopback port; returns its address."""
     stops: list[Callable[[], None]] = []
 
-    def start(**settings: object) -> str:
+    def start(access: AccessConfig | None = None, **settings: object) -> str:
         config = ServerConfig(**({"max_body_mb": 1, "log_level": "error"} | settings))  # type: ignore[arg-type]
         listener = bind("127.0.0.1", 0)
         url = url_of(listener)
-        server = DrainingServer(service, config)
+        server = DrainingServer(service, config, access)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
 

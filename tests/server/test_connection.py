@@ -6,6 +6,8 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +20,8 @@ from vllm_mlx.server.connection import PatientConnection
 pytestmark = pytest.mark.requirement(80)
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
-REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(CHAT) + CHAT
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(CHAT)
+REQUEST = HEAD + CHAT
 
 
 @pytest.fixture
@@ -42,12 +45,58 @@ def ended(client: socket.socket) -> bool:
         return True
 
 
+def dripped_out(client: socket.socket, drip: bytes) -> bool:
+    """Whether the server ends the connection of a client that goes on sending, a byte at a time."""
+    client.settimeout(0.05)
+    for _ in range(600):
+        try:
+            client.sendall(drip)
+            return client.recv(1) == b""
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("sent", [b"", b"GET /hea", REQUEST[:-5], REQUEST[:20]])
 def test_a_request_that_does_not_go_on_is_given_up(live: Callable[..., str], sent: bytes) -> None:
     with connect(live()) as client:
         client.sendall(sent)
         assert ended(client)
+
+
+@pytest.mark.parametrize("name", ["stall_s", "body_s"])
+def test_a_client_that_drips_does_not_drip_for_ever(
+    live: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # A drip every 50 ms never stands still; only the limit on the whole can end it.
+    monkeypatch.setattr(PatientConnection, "stall_s", 0.4 if name == "stall_s" else 60.0)
+    monkeypatch.setattr(PatientConnection, "body_s", 60.0 if name == "stall_s" else 0.4)
+    with connect(live()) as client:
+        client.sendall(HEAD[:-4] if name == "stall_s" else HEAD)
+        assert dripped_out(client, b"9" if name == "stall_s" else b" ")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_request_sent_ahead_in_part_is_given_up_too(live: Callable[..., str]) -> None:
+    with connect(live()) as client, client.makefile("rb") as answer:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + REQUEST[:-5])
+        with suppress(ConnectionResetError):  # as good an end
+            assert answer.read().count(b"HTTP/1.1") == 1
+
+
+def test_between_requests_a_client_may_rest(
+    live: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PatientConnection, "stall_s", 0.5)
+    pause = threading.Event()
+    with closing(HTTPConnection(urlsplit(live()).netloc, timeout=10)) as client:
+        for _ in range(2):
+            client.request("GET", "/health")
+            assert client.getresponse().read() == b'{"status":"ok"}'
+            pause.wait(0.7)
 
 
 @pytest.mark.usefixtures("hasty")

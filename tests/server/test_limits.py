@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
@@ -85,9 +86,9 @@ async def test_headers_over_the_cap_are_refused(client: httpx.AsyncClient) -> No
 
 def test_over_a_socket_an_oversized_body_is_answered_before_it_is_read(live: Callable[..., str]) -> None:
     url = live()
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n"
     assert b" 413 " in exchange(url, head).split(b"\r\n")[0]
-    chunked = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer = exchange(url, chunked + b"100000\r\n" + b" " * 0x100000 + b"\r\n1\r\n \r\n0\r\n\r\n")
     assert b" 413 " in answer.split(b"\r\n")[0]
     assert httpx.get(url + "/health", timeout=LIMIT_S).status_code == 200
@@ -96,11 +97,13 @@ def test_over_a_socket_an_oversized_body_is_answered_before_it_is_read(live: Cal
 def test_over_a_socket_endless_headers_and_nonsense_are_refused(live: Callable[..., str]) -> None:
     url = live()
     assert b" 400 " in exchange(url, b"GET / HTTP/1.1\r\nA: " + b"a" * 200_000).split(b"\r\n")[0]
-    assert b" 400 " in exchange(url, b"\x16\x03\x01 nonsense\r\n\r\n").split(b"\r\n")[0]
+    nonsense = exchange(url, b"\x16\x03\x01 nonsense\r\n\r\n")
+    assert b" 400 " in nonsense.split(b"\r\n")[0]
+    assert json.loads(nonsense.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_http"
     assert httpx.get(url + "/health", timeout=LIMIT_S).status_code == 200
 
 
 def test_a_body_that_ends_early_hurts_nobody(live: Callable[..., str]) -> None:
     url = live()
-    exchange(url, b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"prompt"')
+    exchange(url, b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"prompt"')
     assert httpx.post(url + "/v1/completions", json={"prompt": "x"}, timeout=LIMIT_S).status_code == 200

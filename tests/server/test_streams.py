@@ -135,7 +135,7 @@ def post(url: str, path: str, body: dict[str, Any]) -> socket.socket:
     assert address.hostname is not None
     connection = socket.create_connection((address.hostname, address.port or 80), timeout=LIMIT_S)
     data = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     connection.sendall(head + data)
     return connection
 

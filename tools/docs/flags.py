@@ -37,7 +37,7 @@ def _row(one: Setting) -> str:
 
 
 def _default(one: Setting) -> str:
-    if one.default is None:
+    if one.default in (None, ()):
         return ""
     return ("on" if one.default else "off") if one.kind is bool else f"`{one.default}`"
 
@@ -46,6 +46,8 @@ def _meaning(one: Setting) -> str:
     text = one.rule.help.replace("|", "\\|")
     if one.rule.choices:
         text += "; one of " + ", ".join(f"`{choice}`" for choice in one.rule.choices)
+    if one.many:
+        text += "; several with commas, or the flag again (in a file: a list)"
     if one.rule.smallest_wins:
         text += "; where two of these flags are given, the smaller value counts"
     return text

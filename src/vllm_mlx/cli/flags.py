@@ -11,7 +11,13 @@ from typing import Any, NoReturn
 from vllm_mlx.cli.refused import REFUSED
 from vllm_mlx.config import InvalidSetting, Rule, Setting, settings
 
-AREA_TITLES = {"model": "Model", "engine": "Engine", "cache": "KV cache", "server": "Server"}
+AREA_TITLES = {
+    "model": "Model",
+    "engine": "Engine",
+    "cache": "KV cache",
+    "server": "Server",
+    "access": "Access",
+}
 USAGE_ERROR = 2
 _NEAR = 0.7  # of difflib's ratio: `prot` is near `port` (0.75), `bogus` is not near `host` (0.44)
 _WORDS = {
@@ -60,15 +66,18 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Collect(argparse.Action):
-    """Keeps the value, or the smaller of two where the setting says that the smaller one counts."""
+    """Keeps the value; of several all where there may be many, or the smallest where the setting says so."""
 
-    def __init__(self, *, rule: Rule, **options: Any) -> None:
+    def __init__(self, *, rule: Rule, many: bool, **options: Any) -> None:
         super().__init__(**options)
         self._rule = rule
+        self._many = many
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         earlier = getattr(namespace, self.dest, None)
-        if self._rule.smallest_wins and earlier is not None:
+        if earlier is not None and self._many:
+            values = earlier + values
+        elif earlier is not None and self._rule.smallest_wins:
             values = min(earlier, values)
         setattr(namespace, self.dest, values)
 
@@ -130,6 +139,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 default=argparse.SUPPRESS,
                 action=_Collect,
                 rule=one.rule,
+                many=one.many,
                 type=_reader(one),
                 metavar=one.rule.metavar or _metavar(one),
                 help=_help(one),
@@ -137,11 +147,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read(one: Setting, text: str) -> Any:
-    """The value that a text of the command line or the environment stands for.
+    """The value that a text of the command line or the environment stands for; commas part many values.
 
     Raises:
         InvalidSetting: the text is no value of the setting's type.
     """
+    if one.many:
+        return tuple(part.strip() for part in text.split(","))
     if one.kind is str:
         return text
     if one.kind is bool:
@@ -195,7 +207,9 @@ def _help(one: Setting) -> str:
     text = one.rule.help
     if one.rule.choices:
         text += f" ({', '.join(one.rule.choices)})"
-    if one.default is None or one.rule.always_on:
+    if one.many:
+        text += "; several with commas, or the flag again"
+    if one.default in (None, ()) or one.rule.always_on:
         return text.replace("%", "%%")
     shown = ("on" if one.default else "off") if one.kind is bool else one.default
     return f"{text} [{shown}]".replace("%", "%%")

@@ -21,7 +21,6 @@ REFUSED: dict[str, str] = {
     # Later versions.
     **dict.fromkeys(
         (
-            "--api-key",
             "--auto-unload-idle-seconds",
             "--batch-divergence-action",
             "--batch-divergence-threshold",
@@ -56,7 +55,6 @@ REFUSED: dict[str, str] = {
             "--mtp",
             "--mtp-num-draft-tokens",
             "--mtp-optimistic",
-            "--rate-limit",
             "--reasoning-parser",
             "--rerank-model",
             "--spec-prefill",
@@ -67,7 +65,6 @@ REFUSED: dict[str, str] = {
             "--specprefill-threshold",
             "--ssd-cache-dir",
             "--ssd-cache-max-gb",
-            "--strict-model-id",
             "--tool-call-parser",
             "--warm-prompts",
         ),

@@ -73,4 +73,4 @@ def _serve(config: Config) -> int:
     logging.basicConfig(
         level=config.server.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    return serve(build_service(config), config.server)
+    return serve(build_service(config), config.server, config.access)

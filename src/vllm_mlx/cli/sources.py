@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,27 @@ def _build(values: Mapping[str, Any], shown_as: Mapping[str, str]) -> Config:
             parts[area] = cls(**{name: values[name] for name in names if name in values})
     except InvalidSetting as error:
         raise BadSource(f"{shown_as[error.name]} {error.problem}") from None
-    return Config(**parts)
+    return _with_keys_of_file(Config(**parts), shown_as)
+
+
+def _with_keys_of_file(config: Config, shown_as: Mapping[str, str]) -> Config:
+    """The configuration with the keys that its key file names; a file without one would let anybody in."""
+    access = config.access
+    if access.api_key_file is None:
+        return config
+    problem = "names a file without a key"
+    try:
+        lines = Path(access.api_key_file).read_text(encoding="utf-8").split("\n")
+        keys = tuple(line.strip() for line in lines if line.strip())
+        if keys:
+            return replace(config, access=replace(access, api_key=access.api_key + keys))
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        problem = "names a file that is not UTF-8"
+    except InvalidSetting as error:
+        problem = f"names a file with a key that cannot be one: each {error.problem}"
+    raise BadSource(f"{shown_as['api_key_file']} {problem}")
 
 
 def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:
@@ -102,8 +123,14 @@ def _from_file(file: Path | None, known: Mapping[str, Setting]) -> dict[str, Any
             raise BadSource(f"{file} has no setting {key}{did_you_mean(name, known)}")
         if known[name].rule.json_object and isinstance(value, dict):
             value = json.dumps(value)
+        if known[name].many:
+            value = read(known[name], value) if isinstance(value, str) else _as_tuple(value)
         found[name] = value
     return found
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _yaml(file: Path) -> Any:

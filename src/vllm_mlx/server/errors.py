@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from vllm_mlx.core.errors import (
     AppError,
@@ -45,6 +45,7 @@ _STATUS: dict[type[AppError], int] = {
 }
 
 _SHOWN_CHARS = 100
+_DRAINED_BYTES = 1024 * 1024
 MESSAGE_CHARS = 500
 """No error says more, whatever a message repeats."""
 
@@ -95,8 +96,32 @@ class ErrorResponses:
             response.headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
         return response
 
+    async def refuse(
+        self,
+        error: AppError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer in a route's stead, without reading the body.
+
+        A small body is drained by the web server, so that the client, who may still be sending it, reads the
+        answer; for a large one, or one without a length, the connection is not worth it.
+        """
+        response = self.response(scope, error, status)
+        response.headers.update(headers or {})
+        if _long_body_follows(scope):
+            response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
     def install(self, app: FastAPI) -> None:
-        """Answer for all errors that leave a route of `app`, and for routes it does not have."""
+        """Answer for the errors that leave a route of `app`, and for routes it does not have.
+
+        Faults are left to the middleware around the application, which sees them wherever they happen.
+        """
 
         async def on_app_error(request: Request, error: Exception) -> Response:
             assert isinstance(error, AppError)
@@ -108,12 +133,15 @@ class ErrorResponses:
             response.headers.update(error.headers or {})
             return response
 
-        async def on_fault(request: Request, error: Exception) -> Response:
-            return self.response(request.scope, internal_error())
-
         app.add_exception_handler(AppError, on_app_error)
         app.add_exception_handler(HTTPException, on_http_error)
-        app.add_exception_handler(Exception, on_fault)
+
+
+def _long_body_follows(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"0")
+    short = length.isdigit() and len(length) < 10 and int(length) <= _DRAINED_BYTES
+    return b"transfer-encoding" in headers or not short
 
 
 def _of_http(request: Request, error: HTTPException) -> AppError:

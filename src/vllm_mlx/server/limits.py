@@ -6,12 +6,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_mlx.core.errors import InvalidRequest, PayloadTooLarge
 from vllm_mlx.server.errors import ErrorResponses
+from vllm_mlx.server.middleware import HttpMiddleware
 
 MAX_HEADER_BYTES = 32 * 1024
 """All header names and values together. uvicorn's h11 gives up at 64 KiB; its other parsers have no limit."""
 
 
-class RequestLimits:
+class RequestLimits(HttpMiddleware):
     """ASGI middleware that refuses a request whose headers or body are over the cap.
 
     A `Content-Length` over the cap is refused unread. A body without a length, or with one that lies, is
@@ -19,28 +20,26 @@ class RequestLimits:
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, errors: ErrorResponses) -> None:
-        self._app = app
+        super().__init__(app)
         self._max_body_bytes = max_body_bytes
         self._errors = errors
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             error = PayloadTooLarge(
                 f"The headers are over {MAX_HEADER_BYTES} bytes.", code="headers_too_large"
             )
-            await self._refuse(error, 431, scope, receive, send)
+            await self._errors.refuse(error, scope, receive, send, status=431)
             return
         length = next((value for name, value in headers if name == b"content-length"), None)
         if length is not None and not length.isdigit():
-            await self._refuse(InvalidRequest("Content-Length is not a number."), 400, scope, receive, send)
+            wrong = InvalidRequest("Content-Length is not a number.")
+            await self._errors.refuse(wrong, scope, receive, send)
             return
         if length is not None and (len(length) > 18 or int(length) > self._max_body_bytes):
-            await self._refuse(self._too_large(), 413, scope, receive, send)
+            await self._errors.refuse(self._too_large(), scope, receive, send)
             return
         await self._app(scope, self._counted(receive), send)
 
@@ -60,11 +59,3 @@ class RequestLimits:
 
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"The request body is over {self._max_body_bytes} bytes.")
-
-    async def _refuse(
-        self, error: PayloadTooLarge | InvalidRequest, status: int, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        response = self._errors.response(scope, error, status)
-        # The unread body would otherwise have to be drained before the connection could serve again.
-        response.headers["connection"] = "close"
-        await response(scope, receive, send)

@@ -14,8 +14,9 @@ from types import FrameType
 
 import uvicorn
 
-from vllm_mlx.config import ServerConfig
+from vllm_mlx.config import AccessConfig, ServerConfig
 from vllm_mlx.core.errors import AppError
+from vllm_mlx.server.access.stack import exposure
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.connection import PatientConnection
 from vllm_mlx.service.port import ModelService
@@ -27,7 +28,7 @@ _KEEP_ALIVE_S = 65
 """An idle connection outlives the pools of usual clients and proxies, so that they close first."""
 
 
-def serve(service: ModelService, config: ServerConfig) -> int:
+def serve(service: ModelService, config: ServerConfig, access: AccessConfig | None = None) -> int:
     """Serve until SIGTERM or SIGINT; a second one ends the process at once.
 
     The first signal closes the door: no new connection is taken, running requests get
@@ -43,8 +44,12 @@ def serve(service: ModelService, config: ServerConfig) -> int:
         sys.stderr.write(f"vllm-mlx: error: cannot listen on {config.host}:{config.port}: {reason}\n")
         return 1
     allow_many_connections()
+    access = access or AccessConfig()
+    exposed = exposure(config, access)
+    if exposed:
+        sys.stderr.write(f"vllm-mlx: warning: {exposed}\n")
     _say(f"Loading {service.models()[0].id}; requests may come already: {url_of(listener)}")
-    server = DrainingServer(service, config)
+    server = DrainingServer(service, config, access)
     server.run(sockets=[listener])
     return server.exit_code
 
@@ -83,10 +88,12 @@ def _say(line: str) -> None:
 class DrainingServer(uvicorn.Server):
     """uvicorn, with the service started on its loop, and drained while its connections end."""
 
-    def __init__(self, service: ModelService, config: ServerConfig) -> None:
+    def __init__(
+        self, service: ModelService, config: ServerConfig, access: AccessConfig | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(service, config),
+                create_app(service, config, access or AccessConfig()),
                 # Not what else is installed: only this parser bounds a request's head, and only it is tested.
                 http=PatientConnection,
                 lifespan="off",
@@ -94,7 +101,7 @@ class DrainingServer(uvicorn.Server):
                 log_config=None,
                 # What it says at the info level we say ourselves, in words for who started the server.
                 log_level="warning" if config.log_level == "info" else config.log_level,
-                # The log must not hold what users ask; their queries and addresses are not ours to keep.
+                # Its lines hold queries and addresses; ours (server/access/log.py) do not.
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

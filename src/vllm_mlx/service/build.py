@@ -43,14 +43,14 @@ def build_service(
         runner_factory: makes the runner on the engine's thread, in this process; the model's own one if None.
     """
     root = display_name(config.model.model)
-    name = config.model.served_model_name or root
-    card = ModelCard(id=name, created=int(time.time()), root=root, max_model_len=None)
+    names = config.model.served_model_name or (root,)
+    card = ModelCard(id=names[0], created=int(time.time()), root=root, max_model_len=None)
 
     async def load() -> LoadedModel:
         folder = await asyncio.to_thread(resolve_model, config.model.model, offline=config.model.offline)
         return await load_model(config, folder, card, _engine(config, folder, runner_factory, clock))
 
-    return Hub(card, load, clock=clock)
+    return Hub(card, load, names=names, strict=config.model.strict_model_id, clock=clock)
 
 
 def _engine(config: Config, folder: Path, runner_factory: RunnerFactory | None, clock: Clock) -> EngineClient:

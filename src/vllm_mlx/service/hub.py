@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+
+import msgspec
 
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, ModelNotFound, Unavailable
@@ -13,9 +15,12 @@ from vllm_mlx.core.events import Event
 from vllm_mlx.core.requests import ChatInput, GenerateRequest, TextInput
 from vllm_mlx.service.generate import generate
 from vllm_mlx.service.loaded import LoadedModel
-from vllm_mlx.service.port import Health, ModelCard
+from vllm_mlx.service.port import Health, ModelCard, RenderedPrompt
 
 log = logging.getLogger(__name__)
+
+DEFAULT_NAME = "default"
+"""Means whatever is served; what a request without a name is taken to ask for."""
 
 
 class Hub:
@@ -24,13 +29,23 @@ class Hub:
     Args:
         card: how clients see the model; known before it is loaded.
         load: builds the text side and starts the engine.
+        names: all names it is served by, the card's first; only that one if empty.
+        strict: no other name reaches it, `default` excepted.
     """
 
     def __init__(
-        self, card: ModelCard, load: Callable[[], Awaitable[LoadedModel]], *, clock: Clock = system_clock
+        self,
+        card: ModelCard,
+        load: Callable[[], Awaitable[LoadedModel]],
+        *,
+        names: Sequence[str] = (),
+        strict: bool = False,
+        clock: Clock = system_clock,
     ) -> None:
         self._card = card
         self._load = load
+        self._names = tuple(dict.fromkeys(names or (card.id,)))
+        self._strict = strict
         self._clock = clock
         self._started_at = clock()
         self._model: LoadedModel | None = None
@@ -81,13 +96,18 @@ class Hub:
         return Health("failed" if engine.state == "stopped" else engine.state, engine.detail)
 
     def models(self) -> list[ModelCard]:
-        return [self._model.card if self._model else self._card]
+        card = self._model.card if self._model else self._card
+        return [msgspec.structs.replace(card, id=name) for name in self._names]
 
     def model(self, name: str) -> ModelCard:
-        # With one model every name reaches it: SDK examples, Claude Code and routers send names of their own.
         if not name:
             raise ModelNotFound("The request names no model.", param="model")
-        return self.models()[0]
+        cards = self.models()
+        asked_for = next((card for card in cards if card.id == name), None)
+        if asked_for is None and self._strict and name != DEFAULT_NAME:
+            raise ModelNotFound(f"This server serves {', '.join(self._names)}, not {name!r}.", param="model")
+        # With one model every name reaches it: SDK examples, Claude Code and routers send names of their own.
+        return asked_for or cards[0]
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
         self.model(request.model)
@@ -106,6 +126,11 @@ class Hub:
         self.model(model)
         loaded = await self.ready()
         return (await loaded.prompts.build(input, add_special_tokens=add_special_tokens)).token_ids
+
+    async def render(self, model: str, input: ChatInput) -> RenderedPrompt:
+        self.model(model)
+        loaded = await self.ready()
+        return RenderedPrompt(*await loaded.prompts.render(input))
 
     async def detokenize(self, model: str, token_ids: list[int]) -> str:
         self.model(model)

@@ -21,6 +21,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str = "vllm-mlx"
 
 
+class RenderedPrompt(msgspec.Struct, frozen=True):
+    """A conversation as the model reads it: what the chat template wrote, and its token ids."""
+
+    text: str
+    token_ids: list[int]
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether requests can be served now, and if not, why, in words for an operator."""
 
@@ -45,10 +52,12 @@ class ModelService(Protocol):
 
     def health(self) -> Health: ...
 
-    def models(self) -> list[ModelCard]: ...
+    def models(self) -> list[ModelCard]:
+        """A card for each served name, the main one first."""
+        ...
 
     def model(self, name: str) -> ModelCard:
-        """The model a request by that name would reach.
+        """The model a request by that name would reach, under the name that its answer has.
 
         Raises:
             ModelNotFound: no model goes by that name.
@@ -62,6 +71,8 @@ class ModelService(Protocol):
     async def tokenize(
         self, model: str, input: ChatInput | TextInput, *, add_special_tokens: bool = True
     ) -> list[int]: ...
+
+    async def render(self, model: str, input: ChatInput) -> RenderedPrompt: ...
 
     async def detokenize(self, model: str, token_ids: list[int]) -> str: ...
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vllm_mlx.chat.template import ChatTemplate
+from vllm_mlx.chat.template import Prompt as RenderedChat
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
 from vllm_mlx.core.requests import ChatInput, TextInput, TokenInput
@@ -74,6 +75,11 @@ class PromptBuilder:
         """
         return await self._in_thread(lambda: self._build(source, add_special_tokens))
 
+    async def render(self, chat: ChatInput) -> tuple[str, list[int]]:
+        """A conversation as text and as token ids; fails as `build` does."""
+        rendered = await self._in_thread(lambda: self._render(chat))
+        return rendered.text, rendered.token_ids
+
     async def decode(self, token_ids: list[int]) -> str:
         """The text of these ids, special tokens included.
 
@@ -99,9 +105,7 @@ class PromptBuilder:
     def _build(self, source: ChatInput | TextInput | TokenInput, add_special_tokens: bool) -> Prompt:
         match source:
             case ChatInput():
-                variables = self._template_defaults | source.template_kwargs
-                chat = msgspec.structs.replace(source, template_kwargs=variables)
-                rendered = self._template.render(chat, self._context_tokens)
+                rendered = self._render(source)
                 prompt = Prompt(rendered.token_ids, in_reasoning=rendered.thinking)
             case TextInput(text=text, echo=echo):
                 ids = self._tokenizer.encode(
@@ -115,6 +119,11 @@ class PromptBuilder:
         if not prompt.token_ids:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return prompt
+
+    def _render(self, chat: ChatInput) -> RenderedChat:
+        variables = self._template_defaults | chat.template_kwargs
+        chat = msgspec.structs.replace(chat, template_kwargs=variables)
+        return self._template.render(chat, self._context_tokens)
 
     def _check_ids(self, token_ids: list[int] | tuple[int, ...], *, param: str) -> None:
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._vocab_size:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -27,6 +30,21 @@ _TOO_LONG = "prompt is too long: "
 
 REQUEST_ID = "request-id"
 """The header that carries the request's id."""
+
+
+class AnthropicErrorFields(BaseModel):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class AnthropicError(BaseModel):
+    """For the OpenAPI page: the body of a failed request."""
+
+    type: Literal["error"]
+    error: AnthropicErrorFields
+    request_id: str
 
 
 def error_response(error: AppError, status: int, scope: Scope) -> Response:

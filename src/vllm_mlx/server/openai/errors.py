@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from pydantic import BaseModel
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -17,6 +18,21 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+
+
+class OpenAIErrorFields(BaseModel):
+    """What went wrong; `param` is the request field at fault, if one is."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """For the OpenAPI page: the body of a failed request."""
+
+    error: OpenAIErrorFields
 
 
 def error_body(error: AppError, status: int) -> bytes:

@@ -1,57 +1,73 @@
-"""GET /v1/models and /v1/models/{id}."""
+"""Served models in OpenAI's shape, with the fields that vLLM added and routers read."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
-from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
 
-from vllm_mlx.service.port import ModelCard, ModelService
-
-
-def routes(service: ModelService) -> APIRouter:
-    """The routes, over a model service."""
-    router = APIRouter(tags=["openai"])
-
-    @router.get("/v1/models")
-    async def list_models() -> dict[str, Any]:
-        """All served models."""
-        return {"object": "list", "data": [_fields(card) for card in service.models()]}
-
-    @router.get("/v1/models/{model:path}")
-    async def retrieve_model(model: str) -> dict[str, Any]:
-        """One served model; its name may hold slashes."""
-        return _fields(service.model(model))
-
-    return router
+from vllm_mlx.service.port import ModelCard
 
 
-def _fields(card: ModelCard) -> dict[str, Any]:
-    return {
-        "id": card.id,
-        "object": "model",
-        "created": card.created,
-        "owned_by": card.owned_by,
-        "root": card.root,
-        "parent": None,
-        "max_model_len": card.max_model_len,
-        "permission": [_permission(card)],
-    }
-
-
-def _permission(card: ModelCard) -> dict[str, Any]:
+class Permission(BaseModel):
     """What OpenAI's list once said about access, and routers still read: all may use, none may train."""
-    return {
-        "id": f"modelperm-{card.id}",
-        "object": "model_permission",
-        "created": card.created,
-        "allow_create_engine": False,
-        "allow_sampling": True,
-        "allow_logprobs": True,
-        "allow_search_indices": False,
-        "allow_view": True,
-        "allow_fine_tuning": False,
-        "organization": "*",
-        "group": None,
-        "is_blocking": False,
-    }
+
+    id: str
+    object: Literal["model_permission"] = "model_permission"
+    created: int
+    allow_create_engine: bool = False
+    allow_sampling: bool = True
+    allow_logprobs: bool = True
+    allow_search_indices: bool = False
+    allow_view: bool = True
+    allow_fine_tuning: bool = False
+    organization: str = "*"
+    group: str | None = None
+    is_blocking: bool = False
+
+
+class Model(BaseModel):
+    """One served name; `root` is the model behind it. `created` is a Unix time in seconds."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    root: str
+    parent: str | None = None
+    max_model_len: int | None
+    permission: list[Permission]
+
+
+class ModelList(BaseModel):
+    """All served names, the main one first."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+def listing(cards: Sequence[ModelCard]) -> Response:
+    """The answer that lists them."""
+    return _json(ModelList(data=[_model(card) for card in cards]))
+
+
+def entry(card: ModelCard) -> Response:
+    """The answer about one."""
+    return _json(_model(card))
+
+
+def _model(card: ModelCard) -> Model:
+    return Model(
+        id=card.id,
+        created=card.created,
+        owned_by=card.owned_by,
+        root=card.root,
+        max_model_len=card.max_model_len,
+        permission=[Permission(id=f"modelperm-{card.id}", created=card.created)],
+    )
+
+
+def _json(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
