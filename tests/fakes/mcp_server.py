@@ -1,7 +1,7 @@
 """A well-behaved MCP server on the official SDK: `python tests/fakes/mcp_server.py [http PORT | sse PORT]`.
 
-Without words it speaks over stdio; over a loopback port it says "ready" on stdout once it listens (0: a free one,
-whose number follows the word).
+Without words it speaks over stdio; over a loopback port it says "ready" on stdout once it listens, and then
+the port (0 picks a free one).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _INLINE: tuple[tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]], ...] = 
         (r"perl[\d.]*|ruby[\d.]*|lua[\d.]*|luajit|julia", r"-[A-Za-z]*[eE].*|--eval(=.*)?", _SCRIPT),
         (r"rscript|osascript|elixir|guile|racket", r"-[A-Za-z]*[eEc].*|--eval(=.*)?", _SCRIPT),
         (r"php[\d.]*", r"-[A-Za-z]*[rBRE].*|--run(=.*)?", _SCRIPT),
-        (r"powershell|pwsh", r"[-/](c|e|ec|command|encodedcommand).*", _SCRIPT),
+        (r"powershell|pwsh", r"(?i:[-/](c|e|ec|command|encodedcommand).*)", _SCRIPT),
         (r"cmd", r"/[ckr].*", _SCRIPT),
         # Launchers: what follows their first plain word belongs to the program they launch.
         (r"deno", r"eval", _FIRST),

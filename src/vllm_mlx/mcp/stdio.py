@@ -24,7 +24,8 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 MAX_UNREADABLE_LINES = 100
 """Some servers greet on their output; more than a greeting is another protocol."""
 
-_GRACE_S = 2.0
+_GRACE_S = 1.0
+_POLL_S = 0.01
 _LISTENED_TO = "notifications/tools/list_changed"
 """Other notifications are nobody's; a flood of them must cost next to nothing."""
 _BETWEEN_QUESTIONS_S = 0.001
@@ -146,12 +147,10 @@ async def _log_errors(process: Process, name: str) -> None:
 
 
 async def _exit_words(process: Process) -> str:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_GRACE_S):
-            code = await process.wait()
-            how = f"with exit code {code}" if code >= 0 else f"by signal {-code}"
-            return f"its program ended {how}"
-    return "it closed its output"
+    if not await _ended(process):
+        return "it closed its output"
+    code = process.returncode or 0
+    return "its program ended " + (f"with exit code {code}" if code >= 0 else f"by signal {-code}")
 
 
 async def _end(process: Process) -> None:
@@ -168,9 +167,11 @@ async def _end(process: Process) -> None:
 
 
 async def _ended(process: Process) -> bool:
+    """Wait a moment for its end. `process.wait()` would wait for its pipes as well, which others may hold."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_GRACE_S):
-            await process.wait()
+            while process.returncode is None:  # noqa: ASYNC110  (asyncio has no event for this alone)
+                await asyncio.sleep(_POLL_S)
     return process.returncode is not None
 
 
