@@ -19,6 +19,7 @@ class FakeToolService:
         calls: (name, arguments, caller) of each execution that began.
         limits: (timeout_s, max_bytes) of each.
         go: releases tools whose script is `WAIT`.
+        waiting: released by each tool that waits.
         cancelled: names of the tools that were cancelled.
     """
 
@@ -31,6 +32,7 @@ class FakeToolService:
         self.limits: list[tuple[float | None, int | None]] = []
         self.cancelled: list[str] = []
         self.go = asyncio.Event()
+        self.waiting = asyncio.Semaphore(0)
         self.started = False
         self.closed = False
 
@@ -85,6 +87,7 @@ class FakeToolService:
         self.calls.append((name, arguments, caller))
         self.limits.append((timeout_s, max_bytes))
         if said == self.WAIT:
+            self.waiting.release()
             try:
                 await self.go.wait()
             except asyncio.CancelledError:
