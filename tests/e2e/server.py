@@ -107,7 +107,7 @@ def in_thread(
     """The real server over a service of this process; gives its address."""
     config = ServerConfig(**({"log_level": "error", "shutdown_timeout": 5} | settings))  # type: ignore[arg-type]
     listener = bind("127.0.0.1", 0)
-    server = DrainingServer(service, config, tool_loop)
+    server = DrainingServer(service, config, tool_loop=tool_loop)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

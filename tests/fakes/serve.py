@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         service = scripted_service(Path(folder) / "scripted", load_script(given.script))
         config = ServerConfig(port=given.port, shutdown_timeout=given.shutdown_timeout, log_level="error")
         tool_loop = build_tool_loop(McpConfig(mcp_config=given.mcp_config), os.environ)
-        return serve(service, config, tool_loop)
+        return serve(service, config, tool_loop=tool_loop)
 
 
 if __name__ == "__main__":

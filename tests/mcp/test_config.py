@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.architecture.project import ROOT
 
 from vllm_mlx.mcp.config import BadMcpConfig, McpServer, read_config
 from vllm_mlx.mcp.policy import inline_code, server_environment
 
-ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/home/me"}
+ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h"}
 
 
 def read(tmp_path: Path, content: Any, name: str = "mcp.json") -> tuple[McpServer, ...]:
@@ -47,6 +48,14 @@ def test_the_file_of_desktop_clients_is_read_as_it_is(tmp_path: Path) -> None:
     assert (web.transport, web.headers) == ("http", {"Authorization": "Bearer s3cret-value"})
     assert (old.transport, old.disabled) == ("sse", True)
     assert "s3cret" not in repr((files, web, old))
+
+
+@pytest.mark.requirement(96)
+def test_the_guides_file_is_read(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "mcp.md").read_text(encoding="utf-8")
+    files, clock, tickets = read(tmp_path, guide.partition("```json\n")[2].partition("```")[0])
+    assert (files.approval.mode, clock.approval.mode) == ("read-only", "auto")
+    assert (tickets.transport, tickets.allowed_tools) == ("http", {"search", "create"})
 
 
 def test_yaml_says_the_same_and_older_names_are_understood(tmp_path: Path) -> None:
@@ -124,7 +133,7 @@ def test_nothing_may_run_unless_the_file_says_so(tmp_path: Path) -> None:
         ),
         ({"mcpServers": {"a": {"command": "x", "type": "pigeon"}}}, "type must be stdio, http or sse"),
         ({"mcpServers": {"a": {"command": "x", "disabled": "no"}}}, "disabled must be true or false"),
-        ({"mcpServers": {"a": {"url": "file:///etc/passwd"}}}, "must be an http or https address"),
+        ({"mcpServers": {"a": {"url": "file:/etc/passwd"}}}, "must be an http or https address"),
         ({"mcpServers": {"a": {"url": "http://"}}}, "must be an http or https address"),
         ({"mcpServers": {"a": {"url": "http://me:pw@x.test"}}}, "must hold no name or password"),
         ({"mcpServers": {"a": {"url": "http://x", "headers": {"A": "b\r\nC: d"}}}}, "no line break"),

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.mcp.conftest import LIMIT_S, Listener, managing, settled, until
 
 from vllm_mlx.core.errors import Unavailable
 from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.http import GuardedTransport
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
 
@@ -93,7 +95,7 @@ async def test_a_redirect_to_another_host_is_not_followed(kind: str, status: int
 
 
 @pytest.mark.requirement(80)
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "gopher://x/", "//elsewhere.test/"])
+@pytest.mark.parametrize("location", ["file:/etc/passwd", "gopher://x/", "//elsewhere.test/"])
 async def test_a_redirect_out_of_http_is_not_followed(location: str) -> None:
     with host(307, {"location": location}) as first:
         await failure("http", first)
@@ -142,3 +144,22 @@ async def failure(kind: str, server: ThreadingHTTPServer, limit_s: float = LIMIT
         assert error
         assert "Traceback" not in error
         return error
+
+
+@pytest.mark.requirement(80)
+async def test_the_guard_stays_with_one_origin_and_notices_a_lost_session() -> None:
+    told: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(404 if request.url.path == "/gone" else 200)
+
+    guard = GuardedTransport(httpx2.MockTransport(answer), "http://x.test:8080/mcp", told.append)
+    async with httpx2.AsyncClient(transport=guard) as client:
+        assert (await client.get("http://x.test:8080/other")).status_code == 200
+        for elsewhere in ("https://x.test:8080/mcp", "http://x.test/mcp", "http://y.test:8080/mcp"):
+            with pytest.raises(httpx2.TransportError, match="leave the configured origin"):
+                await client.get(elsewhere)
+        await client.get("http://x.test:8080/gone")
+        assert told == []
+        await client.get("http://x.test:8080/gone", headers={"mcp-session-id": "s"})
+        assert told == ["it ended the session"]

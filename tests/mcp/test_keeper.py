@@ -50,7 +50,7 @@ class Played:
 class World:
     """Connections in the order they are opened; an exception among them is what opening brings."""
 
-    def __init__(self, *connections: Played | Exception) -> None:
+    def __init__(self, *connections: Played | BaseException) -> None:
         self._connections = iter(connections)
         self.clock = HandClock()
         self.pauses: asyncio.Queue[float] = asyncio.Queue()
@@ -60,7 +60,7 @@ class World:
     @asynccontextmanager
     async def connect(self, server: McpServer) -> AsyncIterator[Any]:
         connection = next(self._connections)
-        if isinstance(connection, Exception):
+        if isinstance(connection, BaseException):
             raise connection
         try:
             yield connection
@@ -93,6 +93,13 @@ async def test_the_pause_doubles_until_a_connection_holds() -> None:
         world.clock.advance(3600)
         steady.end("it was killed")
         assert [await world.next_pause() for _ in range(2)] == [1, 2]
+
+
+async def test_a_transport_that_cancels_its_keeper_does_not_end_it() -> None:
+    world = World(asyncio.CancelledError(), Played())
+    async with world.managing(SERVER) as manager:
+        assert await world.next_pause() == 1
+        await settled(manager)
 
 
 async def test_health_says_what_goes_on_and_why() -> None:

@@ -48,7 +48,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     loop = None if tools is None else ToolLoop(tools, always=always)
     transport = httpx.ASGITransport(
-        create_app(service or model(), ServerConfig(), loop), raise_app_exceptions=False
+        create_app(service or model(), ServerConfig(), tool_loop=loop), raise_app_exceptions=False
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver", timeout=LIMIT_S) as http:
         yield http

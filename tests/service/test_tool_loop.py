@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.architecture.project import ROOT
+from tests.e2e.server import LIMIT_S
 from tests.fakes.clock import HandClock
 from tests.fakes.service import HANG, FakeModelService, completed, spoken
 from tests.fakes.tools import FakeToolService
 
+from vllm_mlx.config import McpConfig
 from vllm_mlx.core.errors import AppError, DeadlineExceeded, InvalidRequest, Unavailable
 from vllm_mlx.core.events import (
     Completed,
@@ -31,6 +36,7 @@ from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResul
 from vllm_mlx.core.requests import ChatInput, GenerateRequest, TextInput
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.service.build import build_tool_loop
 from vllm_mlx.service.tool_loop import MAX_CALLS_A_TURN, LoopLimits, ToolLoop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
@@ -361,3 +367,59 @@ async def test_no_state_crosses_from_one_answer_to_another() -> None:
 
     assert len(set(await asyncio.gather(*(one() for _ in range(20))))) == 1
     assert len(tools.calls) == 20
+
+
+async def test_drain_waits_for_answers_between_their_turns() -> None:
+    tools = FakeToolService({"t": FakeToolService.WAIT})
+    loop = ToolLoop(tools, clock=HandClock())
+    assert await loop.drain(5) == 5
+    asked = GenerateRequest(input=ChatInput(messages=(QUESTION,)))
+
+    async def answer() -> list[ServedEvent]:
+        turns = Turns(call("box__t"), SAY)
+        return [event async for event in loop.run(turns.model.generate, asked, tools.select(None))]
+
+    answering = asyncio.create_task(answer())
+    await tools.waiting.acquire()
+    draining = asyncio.create_task(loop.drain(LIMIT_S))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    tools.go.set()
+    await draining
+    assert answering.done() or text(await answering)
+
+
+async def test_drain_gives_up_in_time() -> None:
+    tools = FakeToolService({"t": FakeToolService.WAIT})
+    loop = ToolLoop(tools)
+    asked = GenerateRequest(input=ChatInput(messages=(QUESTION,)))
+    events = loop.run(Turns(call("box__t")).model.generate, asked, tools.select(None))
+    await anext(events)
+    assert await loop.drain(0) == 0
+    await events.aclose()
+
+
+async def test_the_settings_reach_the_loop(tmp_path: Path) -> None:
+    """From the file to a real server: approved, and bounded by the flags."""
+    rogue = str(ROOT / "tests" / "fakes" / "mcp_rogue.py")
+    file = tmp_path / "mcp.json"
+    entry = {"command": sys.executable, "args": [rogue, "fine"], "approval": "read-only"}
+    file.write_text(json.dumps({"mcpServers": {"fine": entry}}))
+    config = McpConfig(mcp_config=str(file), mcp_auto_execute=True, mcp_max_turns=2)
+    loop = build_tool_loop(config, {})
+    assert loop is not None
+    assert loop.always
+    await loop.tools.start()
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            # What is awaited happens in another process.
+            while not (offered := loop.tools.select(None)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        turns = Turns(*[call("fine__echo", arguments='{"text": "hi"}')] * 2)
+        asked = GenerateRequest(input=ChatInput(messages=(QUESTION,)))
+        events = [event async for event in loop.run(turns.model.generate, asked, offered)]
+    finally:
+        await loop.tools.aclose()
+    assert [event.text for event in events if isinstance(event, ToolRunFinished)] == ["hi"]
+    assert ToolRunsStopped(0, "turns") in events
+    assert build_tool_loop(McpConfig(), {}) is None

@@ -67,6 +67,8 @@ class Connection:
                 self.listing = await self._list()
         except TimeoutError:
             raise Unavailable("it does not list its tools in time") from None
+        except (MCPError, ValidationError):
+            raise Unavailable("it does not list its tools") from None
 
     async def call(self, tool: str, arguments: dict[str, Any], timeout_s: float) -> ToolOutcome:
         """Run a tool; cancelling the call tells the server to stop.

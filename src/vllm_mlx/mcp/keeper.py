@@ -67,6 +67,7 @@ class Keeper:
         self._connection: Connected | None = None
         self._listing = Listing()
         self._connected = 0
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -76,6 +77,7 @@ class Keeper:
 
     async def aclose(self) -> None:
         """Close the connection and end the server's process."""
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -134,6 +136,10 @@ class Keeper:
             since = self._clock()
             try:
                 reason = await self._serve()
+            except asyncio.CancelledError as error:
+                if self._closing:
+                    raise
+                reason = _explain(error)  # a transport that ends may cancel who waits in it
             except Exception as error:  # noqa: BLE001  (whatever it is, this server alone is concerned)
                 reason = _explain(error)
             self._connection, self.tools = None, {}

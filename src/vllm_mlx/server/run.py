@@ -120,7 +120,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._service = service
-        self._tools = None if tool_loop is None else tool_loop.tools
+        self._tool_loop = tool_loop
         self._shutdown_timeout_s = config.shutdown_timeout
         self._loading: asyncio.Task[None] | None = None
         self.exit_code = 0
@@ -128,8 +128,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the door while the model loads: health can be asked, and early requests wait."""
         await self._service.start()
-        if self._tools is not None:
-            await self._tools.start()
+        if self._tool_loop is not None:
+            await self._tool_loop.tools.start()
         self._loading = asyncio.create_task(self._watch_load())
         await super().startup(sockets)
 
@@ -155,8 +155,14 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the door, and drain the service while the open connections end."""
-        drain = asyncio.create_task(self._service.drain(self._shutdown_timeout_s))
+        drain = asyncio.create_task(self._drain())
         await super().shutdown(sockets)
         await drain
-        if self._tools is not None:
-            await self._tools.aclose()
+
+    async def _drain(self) -> None:
+        left_s = self._shutdown_timeout_s
+        if self._tool_loop is not None:
+            left_s = await self._tool_loop.drain(left_s)
+        await self._service.drain(left_s)
+        if self._tool_loop is not None:
+            await self._tool_loop.tools.aclose()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -73,6 +73,9 @@ class ToolLoop:
         self.always = always
         self._limits = limits or LoopLimits()
         self._clock = clock
+        self._answers = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def run(
         self,
@@ -109,7 +112,31 @@ class ToolLoop:
         opened = msgspec.structs.replace(
             request, input=msgspec.structs.replace(chat, tools=chat.tools + specs)
         )
-        return _Answer(self.tools, self._limits, self._clock, generate, offered, parallel).play(opened)
+        answer = _Answer(self.tools, self._limits, self._clock, generate, offered, parallel)
+        return self._counted(answer.play(opened))
+
+    async def drain(self, timeout_s: float) -> float:
+        """Wait until no answer is being made; between its turns the model has nothing to do and looks idle.
+
+        Returns:
+            The seconds that are left.
+        """
+        deadline = self._clock() + timeout_s
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return max(0.0, deadline - self._clock())
+
+    async def _counted(self, events: AsyncGenerator[ServedEvent, None]) -> AsyncGenerator[ServedEvent, None]:
+        self._answers += 1
+        self._idle.clear()
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        finally:
+            self._answers -= 1
+            if not self._answers:
+                self._idle.set()
 
 
 class _Answer:
