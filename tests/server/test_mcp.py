@@ -50,7 +50,7 @@ async def client(
     transport = httpx.ASGITransport(
         create_app(service or model(), ServerConfig(), tool_loop=loop), raise_app_exceptions=False
     )
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver", timeout=LIMIT_S) as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=LIMIT_S) as http:
         yield http
 
 
