@@ -32,6 +32,7 @@ ROWS: dict[int, str] = {
     58: "continuous batching: neighbours never change a text",
     59: "paged KV: a shared prefix is stored once, bits are equal",
     60: "prefix cache shared across requests",
+    64: "tools of MCP servers, over stdio, streamable HTTP and SSE",
     65: "output formats of many model families are parsed",
     67: "reasoning is told apart from the answer",
     68: "reasoning and tool calls in one answer",

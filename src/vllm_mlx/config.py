@@ -238,6 +238,30 @@ class AccessConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpConfig:
+    """Tools of MCP servers, and how far this server may go when it runs them by itself."""
+
+    mcp_config: str | None = setting(
+        None, "JSON or YAML file with the MCP servers to connect to", metavar="FILE"
+    )
+    mcp_auto_execute: bool = setting(
+        False, "offer the tools of MCP servers in every chat, and run the approved ones, without being asked"
+    )
+    mcp_max_turns: int = setting(
+        10, "most turns of the model in one answer where this server runs tools", minimum=1, maximum=100
+    )
+    mcp_max_seconds: float = setting(
+        120.0, "seconds after which an answer starts no further tool", minimum=0, above_zero=True
+    )
+    mcp_max_result_kb: int = setting(
+        1024, "KiB of tool results that one answer may bring before the model", minimum=1
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything `vllm-mlx serve` was told."""
 
@@ -246,6 +270,7 @@ class Config:
     cache: CacheConfig = field(default_factory=CacheConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    mcp: McpConfig = field(default_factory=McpConfig)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tests.limits import LIMIT_S
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.server.run import DrainingServer, bind, url_of
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,11 +101,13 @@ def serving(*words: str, log: Path, **more: object) -> Iterator[Server]:
 
 
 @contextmanager
-def in_thread(service: ModelService, **settings: object) -> Iterator[str]:
+def in_thread(
+    service: ModelService, *, tool_loop: ToolLoop | None = None, **settings: object
+) -> Iterator[str]:
     """The real server over a service of this process; gives its address."""
     config = ServerConfig(**({"log_level": "error", "shutdown_timeout": 5} | settings))  # type: ignore[arg-type]
     listener = bind("127.0.0.1", 0)
-    server = DrainingServer(service, config)
+    server = DrainingServer(service, config, tool_loop=tool_loop)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.fakes.scripted import load_script, scripted_service
-from vllm_mlx.config import ServerConfig
+from vllm_mlx.config import McpConfig, ServerConfig
 from vllm_mlx.server.run import serve
+from vllm_mlx.service.build import build_tool_loop
 
 
 def main(argv: list[str]) -> int:
@@ -21,11 +23,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("script", type=Path, help="JSON file; see tests/fakes/scripted.py")
     parser.add_argument("--port", type=int, default=8000, help="0 picks a free one")
     parser.add_argument("--shutdown-timeout", type=float, default=30.0)
+    parser.add_argument("--mcp-config", help="file of MCP servers, as the real command takes it")
     given = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         service = scripted_service(Path(folder) / "scripted", load_script(given.script))
         config = ServerConfig(port=given.port, shutdown_timeout=given.shutdown_timeout, log_level="error")
-        return serve(service, config)
+        tool_loop = build_tool_loop(McpConfig(mcp_config=given.mcp_config), os.environ)
+        return serve(service, config, tool_loop=tool_loop)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ AREA_TITLES = {
     "cache": "KV cache",
     "server": "Server",
     "access": "Access",
+    "mcp": "MCP",
 }
 USAGE_ERROR = 2
 _NEAR = 0.7  # of difflib's ratio: `prot` is near `port` (0.75), `bogus` is not near `host` (0.44)

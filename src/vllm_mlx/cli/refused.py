@@ -42,7 +42,6 @@ REFUSED: dict[str, str] = {
             "--lazy-load-model",
             "--max-audio-upload-mb",
             "--max-tts-input-chars",
-            "--mcp-config",
             "--memory-budget-gb",
             "--metrics",
             "--mllm",

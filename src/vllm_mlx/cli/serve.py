@@ -13,6 +13,7 @@ from vllm_mlx.cli.flags import USAGE_ERROR, add_flags
 from vllm_mlx.cli.sources import CONFIG_VARIABLE, BadSource, resolve, unread
 from vllm_mlx.config import Config, settings
 from vllm_mlx.core.errors import ModelLoadError
+from vllm_mlx.mcp.config import BadMcpConfig
 from vllm_mlx.models.backend import check_backend, require_backend
 
 NO_BACKEND = 2
@@ -68,9 +69,14 @@ def configuration(arguments: argparse.Namespace, environment: dict[str, str]) ->
 
 def _serve(config: Config) -> int:
     from vllm_mlx.server.run import serve  # noqa: PLC0415  (fastapi and mlx are only paid for when serving)
-    from vllm_mlx.service.build import build_service  # noqa: PLC0415  (as above)
+    from vllm_mlx.service.build import build_service, build_tool_loop  # noqa: PLC0415  (as above)
 
     logging.basicConfig(
         level=config.server.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    return serve(build_service(config), config.server, config.access)
+    try:
+        tool_loop = build_tool_loop(config.mcp, os.environ)
+    except BadMcpConfig as error:
+        sys.stderr.write(f"vllm-mlx: error: --mcp-config: {error}\n")
+        return USAGE_ERROR
+    return serve(build_service(config), config.server, config.access, tool_loop)

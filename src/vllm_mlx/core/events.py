@@ -104,3 +104,42 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 Event = Started | ReasoningDelta | TextDelta | ToolCallStart | ToolCallDelta | Finished | Completed
+
+
+ToolRunLimit = Literal["turns", "time", "output"]
+
+
+class ToolRunStarted(msgspec.Struct, frozen=True):
+    """The server itself begins to run a call the model made; `index` counts such runs over all turns.
+
+    `arguments` is the JSON text as the model wrote it.
+    """
+
+    choice: int
+    index: int
+    id: str
+    name: str
+    server: str
+    arguments: str
+
+
+class ToolRunFinished(msgspec.Struct, frozen=True):
+    """What that run brought, as the model reads it; `truncated` says that it was longer."""
+
+    choice: int
+    index: int
+    text: str
+    is_error: bool
+    truncated: bool
+    duration_ms: float
+
+
+class ToolRunsStopped(msgspec.Struct, frozen=True):
+    """A limit forbids further runs: the calls of the last turn are left to the client."""
+
+    choice: int
+    limit: ToolRunLimit
+
+
+ServedEvent = Event | ToolRunStarted | ToolRunFinished | ToolRunsStopped
+"""An answer where the server runs tools: the events of all its turns, and the runs between them."""

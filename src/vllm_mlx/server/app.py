@@ -17,6 +17,8 @@ from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, Messag
 from vllm_mlx.server.body import WireModel
 from vllm_mlx.server.docs import complete
 from vllm_mlx.server.errors import ErrorResponses
+from vllm_mlx.server.mcp import execute, listing
+from vllm_mlx.server.mcp.execute import ExecuteRequest
 from vllm_mlx.server.openai import chat, completions, render, tokenize
 from vllm_mlx.server.openai import errors as openai_errors
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
@@ -24,6 +26,7 @@ from vllm_mlx.server.openai.completions_schema import CompletionRequest
 from vllm_mlx.server.openai.errors import OpenAIError
 from vllm_mlx.server.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 _SCHEMAS: list[type[WireModel]] = [
     ChatCompletionRequest,
@@ -32,6 +35,7 @@ _SCHEMAS: list[type[WireModel]] = [
     CountTokensRequest,
     TokenizeRequest,
     DetokenizeRequest,
+    ExecuteRequest,
 ]
 
 
@@ -44,15 +48,18 @@ _ERROR_SCHEMAS: dict[str, list[type[BaseModel]]] = {
 _NOTHING_SPECIAL = AccessConfig()
 
 _ROUTES = (
-    *(chat, render, completions, messages, count_tokens),
-    *(models, tokenize, health, status, probes, pages),
+    *(render, completions, messages, count_tokens),
+    *(models, tokenize, health, probes, pages),
 )
 
 
 def create_app(
-    service: ModelService, config: ServerConfig, access: AccessConfig = _NOTHING_SPECIAL
+    service: ModelService,
+    config: ServerConfig,
+    access: AccessConfig = _NOTHING_SPECIAL,
+    tool_loop: ToolLoop | None = None,
 ) -> FastAPI:
-    """The ASGI application over a service."""
+    """The ASGI application over a service, and over tools that this server runs itself."""
     errors = ErrorResponses(
         default=openai_errors.error_response,
         by_prefix={"/v1/messages": anthropic_errors.error_response, "/v1/models": models.error_response},
@@ -69,5 +76,10 @@ def create_app(
     errors.install(app)
     for module in _ROUTES:
         app.include_router(module.routes(service))
+    tools = None if tool_loop is None else tool_loop.tools
+    app.include_router(chat.routes(service, tool_loop))
+    app.include_router(status.routes(service, tools))
+    app.include_router(listing.routes(tools))
+    app.include_router(execute.routes(tools))
     complete(app, _SCHEMAS, _ERROR_SCHEMAS)
     return app

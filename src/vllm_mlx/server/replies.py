@@ -47,6 +47,24 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
+class WorkReply(Response):
+    """Does one piece of work, then answers with what it brought: JSON.
+
+    Args:
+        work: cancelled when the client goes away. An `AppError` of it is left to the error handlers.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, bytes]) -> None:
+        super().__init__()
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Work, then send."""
+        body = await while_connected(receive, self._work)
+        if body is not None:
+            await Response(body, media_type="application/json")(scope, receive, send)
+
+
 class WholeReply(Response, Generic[E]):
     """Collects all events, then answers once.
 

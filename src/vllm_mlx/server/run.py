@@ -20,6 +20,7 @@ from vllm_mlx.server.access.stack import exposure
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.connection import PatientConnection
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 _MAX_FILES = 65_536
 _GRACE_S = 10
@@ -28,7 +29,12 @@ _KEEP_ALIVE_S = 65
 """An idle connection outlives the pools of usual clients and proxies, so that they close first."""
 
 
-def serve(service: ModelService, config: ServerConfig, access: AccessConfig | None = None) -> int:
+def serve(
+    service: ModelService,
+    config: ServerConfig,
+    access: AccessConfig | None = None,
+    tool_loop: ToolLoop | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT; a second one ends the process at once.
 
     The first signal closes the door: no new connection is taken, running requests get
@@ -49,7 +55,7 @@ def serve(service: ModelService, config: ServerConfig, access: AccessConfig | No
     if exposed:
         sys.stderr.write(f"vllm-mlx: warning: {exposed}\n")
     _say(f"Loading {service.models()[0].id}; requests may come already: {url_of(listener)}")
-    server = DrainingServer(service, config, access)
+    server = DrainingServer(service, config, access, tool_loop)
     server.run(sockets=[listener])
     return server.exit_code
 
@@ -89,11 +95,15 @@ class DrainingServer(uvicorn.Server):
     """uvicorn, with the service started on its loop, and drained while its connections end."""
 
     def __init__(
-        self, service: ModelService, config: ServerConfig, access: AccessConfig | None = None
+        self,
+        service: ModelService,
+        config: ServerConfig,
+        access: AccessConfig | None = None,
+        tool_loop: ToolLoop | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(service, config, access or AccessConfig()),
+                create_app(service, config, access or AccessConfig(), tool_loop),
                 # Not what else is installed: only this parser bounds a request's head, and only it is tested.
                 http=PatientConnection,
                 lifespan="off",
@@ -110,6 +120,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._service = service
+        self._tool_loop = tool_loop
         self._shutdown_timeout_s = config.shutdown_timeout
         self._loading: asyncio.Task[None] | None = None
         self.exit_code = 0
@@ -117,6 +128,8 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the door while the model loads: health can be asked, and early requests wait."""
         await self._service.start()
+        if self._tool_loop is not None:
+            await self._tool_loop.tools.start()
         self._loading = asyncio.create_task(self._watch_load())
         await super().startup(sockets)
 
@@ -142,6 +155,14 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the door, and drain the service while the open connections end."""
-        drain = asyncio.create_task(self._service.drain(self._shutdown_timeout_s))
+        drain = asyncio.create_task(self._drain())
         await super().shutdown(sockets)
         await drain
+
+    async def _drain(self) -> None:
+        left_s = self._shutdown_timeout_s
+        if self._tool_loop is not None:
+            left_s = await self._tool_loop.drain(left_s)
+        await self._service.drain(left_s)
+        if self._tool_loop is not None:
+            await self._tool_loop.tools.aclose()

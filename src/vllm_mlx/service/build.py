@@ -6,13 +6,13 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.config import Config, ModelConfig
+from vllm_mlx.config import Config, McpConfig, ModelConfig
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
@@ -20,6 +20,8 @@ from vllm_mlx.engine.client import EngineClient
 from vllm_mlx.engine.engine import InProcessEngine
 from vllm_mlx.engine.frames import Launch
 from vllm_mlx.engine.process import ProcessEngine
+from vllm_mlx.mcp.config import read_config
+from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import resolve_model
 from vllm_mlx.parsing.detect import detect_format
@@ -30,6 +32,7 @@ from vllm_mlx.service.hub import Hub
 from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
+from vllm_mlx.service.tool_loop import LoopLimits, ToolLoop
 
 RunnerFactory = Callable[[], Runner]
 
@@ -114,6 +117,25 @@ def eos_ids(manifest: ModelManifest, tokenizer: Tokenizer, output_format: Output
     stops = (tokenizer.added_id(stop) for stop in output_format.stops)
     known = (token_id for token_id in stops if token_id is not None)
     return tuple(dict.fromkeys((*manifest.eos_ids, *tokenizer.eos_ids, *known)))
+
+
+def build_tool_loop(
+    config: McpConfig, environment: Mapping[str, str], *, clock: Clock = system_clock
+) -> ToolLoop | None:
+    """The tools of the configured MCP servers; None without a configuration, and nothing is imported then.
+
+    Raises:
+        BadMcpConfig: the file cannot be used.
+    """
+    if config.mcp_config is None:
+        return None
+    servers = read_config(Path(config.mcp_config).expanduser(), environment)
+    limits = LoopLimits(
+        max_turns=config.mcp_max_turns,
+        max_seconds=config.mcp_max_seconds,
+        max_result_bytes=config.mcp_max_result_kb * 1024,
+    )
+    return ToolLoop(McpManager(servers, clock=clock), limits, always=config.mcp_auto_execute, clock=clock)
 
 
 def display_name(model: str) -> str:

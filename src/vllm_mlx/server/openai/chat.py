@@ -11,15 +11,17 @@ from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_encode import ChatAnswer, ChatEncoder, ChatStream
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
+from vllm_mlx.server.openai.chat_tools import answer as answer_of
 from vllm_mlx.server.openai.envelope import Envelope
 from vllm_mlx.server.openai.errors import STREAM_STYLE
 from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
 from vllm_mlx.server.replies import EventStream, WholeReply
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 
-def routes(service: ModelService) -> APIRouter:
-    """The route, over a model service."""
+def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRouter:
+    """The route, over a model service, and over tools that this server runs itself."""
     router = APIRouter(tags=["openai"])
 
     @router.post("/v1/chat/completions", openapi_extra=json_body(ChatCompletionRequest))
@@ -28,7 +30,8 @@ def routes(service: ModelService) -> APIRouter:
         body = await read_body(request, ChatCompletionRequest)
         usage = wants_usage(body)
         envelope = Envelope("chatcmpl", service.model(model_name(body.model)).id)
-        events = service.generate(await beside_the_loop(request, lambda: decode(body, envelope.id)))
+        wanted = await beside_the_loop(request, lambda: decode(body, envelope.id))
+        events = answer_of(service, tool_loop, body, wanted)
         encoder = ChatEncoder(
             logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False
         )

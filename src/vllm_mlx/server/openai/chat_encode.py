@@ -6,17 +6,22 @@ import msgspec
 
 from vllm_mlx.core.events import (
     Completed,
-    Event,
     Finished,
     FinishReason,
     ReasoningDelta,
+    ServedEvent,
     Started,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
+    ToolRunFinished,
+    ToolRunLimit,
+    ToolRunsStopped,
+    ToolRunStarted,
 )
 from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, finite, to_json
+from vllm_mlx.server.openai.mcp_encode import McpCallPiece, mcp_piece
 
 
 class Function(msgspec.Struct, omit_defaults=True):
@@ -43,6 +48,8 @@ class Delta(msgspec.Struct, omit_defaults=True):
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: tuple[ToolCallPiece, ...] | None = None
+    mcp_calls: tuple[McpCallPiece, ...] | None = None
+    mcp_stopped: ToolRunLimit | None = None
 
 
 class Alternative(msgspec.Struct):
@@ -87,7 +94,7 @@ class ChatEncoder:
         self._logprobs = logprobs
         self._parallel = parallel_tool_calls
 
-    def encode(self, event: Event) -> Chunk | None:
+    def encode(self, event: ServedEvent) -> Chunk | None:
         """The chunk of an event; None if OpenAI's stream has none for it."""
         match event:
             case TextDelta():
@@ -107,6 +114,8 @@ class ChatEncoder:
                 )
             case Completed():
                 return UsageChunk(event.usage, event.timings)
+            case ToolRunStarted() | ToolRunFinished() | ToolRunsStopped():
+                return ChoiceChunk(event.choice, _run_delta(event))
 
     def _piece(self, event: TextDelta | ReasoningDelta, delta: Delta) -> ChoiceChunk | None:
         logprobs = _logprobs(event.logprobs) if self._logprobs else None
@@ -118,6 +127,12 @@ class ChatEncoder:
         if event.index > 0 and not self._parallel:
             return None
         return ChoiceChunk(event.choice, Delta(tool_calls=(piece,)))
+
+
+def _run_delta(event: ToolRunStarted | ToolRunFinished | ToolRunsStopped) -> Delta:
+    if isinstance(event, ToolRunsStopped):
+        return Delta(mcp_stopped=event.limit)
+    return Delta(mcp_calls=(mcp_piece(event),))
 
 
 def _logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
@@ -167,6 +182,8 @@ class _Choice:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, tuple[ToolCallPiece, list[str]]] = {}
+        self._mcp_calls: dict[int, dict[str, object]] = {}
+        self._mcp_stopped: ToolRunLimit | None = None
         self._logprobs: list[Logprob] | None = None
         self._finish_reason: FinishReason | None = None
         self._stop_reason: str | None = None
@@ -178,6 +195,9 @@ class _Choice:
         for piece in delta.tool_calls or ():
             _, arguments = self._calls.setdefault(piece.index, (piece, []))
             arguments.append(piece.function.arguments or "")
+        for run in delta.mcp_calls or ():
+            self._mcp_calls.setdefault(run.index, {}).update(msgspec.to_builtins(run))
+        self._mcp_stopped = delta.mcp_stopped or self._mcp_stopped
         if chunk.logprobs is not None:
             self._logprobs = (self._logprobs or []) + chunk.logprobs
         if chunk.finish_reason is not None:
@@ -201,6 +221,10 @@ class _Choice:
                 }
                 for _, (first, arguments) in sorted(self._calls.items(), key=lambda item: item[0])
             ]
+        if self._mcp_calls:
+            message["mcp_calls"] = [run for _, run in sorted(self._mcp_calls.items())]
+        if self._mcp_stopped is not None:
+            message["mcp_stopped"] = self._mcp_stopped
         logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
         return {
             "index": self._index,

@@ -110,6 +110,9 @@ class ChatCompletionRequest(GenerationFields):
     store: bool | None = Field(None, description="accepted; nothing is stored")
     service_tier: str | None = Field(None, description="accepted and not used")
 
+    mcp_tools: bool | Strings | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )
     chat_template_kwargs: dict[str, Any] | None = None
     enable_thinking: bool | None = None
     add_generation_prompt: bool | None = None

@@ -1,0 +1,1 @@
+"""The client of MCP servers: their processes and connections, their tools, and what may be run."""

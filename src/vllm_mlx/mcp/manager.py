@@ -1,0 +1,192 @@
+"""All configured servers together: their tools by name, and the one door to running them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from vllm_mlx.core.clock import Clock, system_clock
+from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded
+from vllm_mlx.mcp.audit import Execution, record
+from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.keeper import Connect, Keeper, Pause
+from vllm_mlx.mcp.tools import SEPARATOR, OfferedTool, ServerHealth, Tool, ToolOutcome, cut
+
+MAX_CALLS_AT_ONCE = 32
+"""Of one server; a slow one must not pile up calls."""
+
+
+class McpManager:
+    """The servers of one configuration."""
+
+    def __init__(
+        self,
+        servers: Sequence[McpServer],
+        *,
+        clock: Clock = system_clock,
+        pause: Pause = asyncio.sleep,
+        connect: Connect | None = None,
+    ) -> None:
+        self._clock = clock
+        self._keepers = {
+            server.prefix: Keeper(server, clock=clock, pause=pause, connect=connect) for server in servers
+        }
+        self._running = dict.fromkeys(self._keepers, 0)
+
+    async def start(self) -> None:
+        """Begin to connect to every server; waits for none."""
+        for keeper in self._keepers.values():
+            keeper.start()
+
+    async def aclose(self) -> None:
+        """Disconnect from all, and end the processes that were started."""
+        await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
+
+    def servers(self) -> list[ServerHealth]:
+        """How each server does, in the order of the file."""
+        return [keeper.health() for keeper in self._keepers.values()]
+
+    def tools(self) -> list[OfferedTool]:
+        """The tools of all servers that are ready."""
+        return [tool for keeper in self._keepers.values() for tool in keeper.offered()]
+
+    def select(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
+        """The tools that a request asks for: by their names or their servers'; None for all that are there.
+
+        Raises:
+            InvalidRequest: there is no such server or tool.
+            Unavailable: the server is not ready.
+        """
+        if wanted is None:
+            return self.tools()
+        chosen: dict[str, OfferedTool] = {}
+        for name in wanted:
+            keeper = self._named(name)
+            if keeper is not None:
+                if keeper.health().state != "ready":
+                    raise keeper.unavailable()
+                chosen.update((tool.name, tool) for tool in keeper.offered())
+                continue
+            try:
+                keeper, _ = self._find(name)
+            except NotFound as error:
+                raise InvalidRequest(error.message, param="mcp_tools", code=error.code) from None
+            chosen.update((tool.name, tool) for tool in keeper.offered() if tool.name == name)
+        return list(chosen.values())
+
+    async def execute(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        caller: str,
+        timeout_s: float | None = None,
+        max_bytes: int | None = None,
+    ) -> ToolOutcome:
+        """Run a tool, and write the audit line, whatever comes of it.
+
+        Args:
+            name: `server__tool`.
+            caller: who asked, for the audit.
+            timeout_s, max_bytes: tighter limits than the server's own.
+
+        Raises:
+            NotFound: no such server or tool.
+            InvalidRequest: the arguments do not fit the tool's schema.
+            Overloaded: too many calls of this server run already.
+            Unavailable: the server is not ready, or was lost in the call.
+            DeadlineExceeded: no result in time.
+        """
+        keeper, tool = self._find(name)
+        server = keeper.server
+        started = self._clock()
+        outcome, size = "cancelled", 0
+        try:
+            limit_s = min(server.timeout_s, timeout_s or server.timeout_s)
+            result = await self._call(keeper, tool, arguments, limit_s)
+            text, cut_now = (result.text, False) if max_bytes is None else cut(result.text, max_bytes)
+            size = len(text.encode())
+            outcome = "tool_error" if result.is_error else "ok"
+            return msgspec.structs.replace(
+                result,
+                text=text,
+                truncated=result.truncated or cut_now,
+                duration_ms=(self._clock() - started) * 1e3,
+            )
+        except AppError as error:
+            outcome = error.code
+            raise
+        finally:
+            record(
+                Execution(
+                    server=server.name,
+                    tool=tool.name,
+                    caller=caller,
+                    outcome=outcome,
+                    duration_ms=(self._clock() - started) * 1e3,
+                    result_bytes=size,
+                    arguments=arguments,
+                    secrets=server.secrets(),
+                )
+            )
+
+    def status(self) -> dict[str, object]:
+        """What `/v1/status` shows."""
+        return {
+            "servers": {
+                health.name: {
+                    "state": health.state,
+                    "tools": health.tools_count,
+                    "restarts": health.restarts,
+                    "running": self._running[prefix],
+                    "error": health.error,
+                }
+                for prefix, health in ((prefix, k.health()) for prefix, k in self._keepers.items())
+            }
+        }
+
+    async def _call(
+        self, keeper: Keeper, tool: Tool, arguments: dict[str, Any], timeout_s: float
+    ) -> ToolOutcome:
+        prefix = keeper.server.prefix
+        if self._running[prefix] >= MAX_CALLS_AT_ONCE:
+            raise Overloaded(f"Too many calls of the MCP server {keeper.server.name} run already.")
+        self._running[prefix] += 1
+        try:
+            # On a thread: a check of large arguments must not hold up streams.
+            problem = await asyncio.to_thread(_argument_problem, tool.parameters, arguments)
+            if problem is not None:
+                raise InvalidRequest(
+                    f"arguments: {problem}", param="arguments", code="invalid_tool_arguments"
+                )
+            return await keeper.call(tool.name, arguments, timeout_s)
+        finally:
+            self._running[prefix] -= 1
+
+    def _find(self, name: str) -> tuple[Keeper, Tool]:
+        shown = name if len(name) <= 100 else name[:100] + "..."
+        keeper = self._keepers.get(name.partition(SEPARATOR)[0])
+        if keeper is None:
+            raise NotFound(
+                f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool.",
+                param="tool_name",
+                code="mcp_server_not_found",
+            )
+        tool = keeper.tools.get(name)
+        if tool is not None:
+            return keeper, tool
+        if keeper.health().state != "ready":
+            raise keeper.unavailable()
+        raise NotFound(f"There is no tool {shown!r}.", param="tool_name", code="mcp_tool_not_found")
+
+    def _named(self, name: str) -> Keeper | None:
+        return next((k for k in self._keepers.values() if name in (k.server.name, k.server.prefix)), None)
+
+
+def _argument_problem(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+    from vllm_mlx.mcp.schema import argument_problem  # noqa: PLC0415  (jsonschema; paid for by the first call)
+
+    return argument_problem(schema, arguments)

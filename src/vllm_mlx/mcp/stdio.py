@@ -1,0 +1,180 @@
+"""A server as a child process that speaks over its standard input and output, bounded in all it may send."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from asyncio.subprocess import Process, SubprocessStreamProtocol
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCResponse, jsonrpc_message_adapter
+
+from vllm_mlx.core.errors import Unavailable
+from vllm_mlx.mcp.config import McpServer
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+MAX_UNREADABLE_LINES = 100
+"""Some servers greet on their output; more than a greeting is another protocol."""
+
+_GRACE_S = 1.0
+_POLL_S = 0.01
+_LISTENED_TO = "notifications/tools/list_changed"
+"""Other notifications are nobody's; a flood of them must cost next to nothing."""
+_BETWEEN_QUESTIONS_S = 0.001
+"""What a server sends unasked is taken at this pace."""
+_MAX_SHOWN_LINE = 300
+
+Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
+
+
+@asynccontextmanager
+async def stdio_streams(
+    server: McpServer, environment: Mapping[str, str], on_end: Callable[[str], None]
+) -> AsyncIterator[Streams]:
+    """Start the server's process, and end it and all its children with the block.
+
+    The SDK's own transport would keep a line of any length, and log each one that it cannot read.
+
+    Args:
+        environment: all that the process sees.
+        on_end: told in a few words why nothing more will come.
+
+    Raises:
+        Unavailable: the process cannot be started.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        # What `asyncio.create_subprocess_exec` does; but it keeps the transport, which must be closed below.
+        transport, protocol = await loop.subprocess_exec(
+            lambda: SubprocessStreamProtocol(limit=MAX_MESSAGE_BYTES, loop=loop),
+            *server.command,
+            cwd=server.cwd,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "bad command"
+        raise Unavailable(f"its program cannot be started: {reason}") from None
+    process = Process(transport, protocol, loop)
+    incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+    tasks = [
+        asyncio.create_task(_read(process, incoming, on_end)),
+        asyncio.create_task(_write(process, outgoing, incoming)),
+        asyncio.create_task(_log_errors(process, server.name)),
+    ]
+    try:
+        yield read_stream, write_stream
+    finally:
+        try:
+            await _end(process)
+        finally:
+            # What left the process group may hold the pipes open: nobody waits for it.
+            transport.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for stream in (incoming, read_stream, write_stream, outgoing):
+                stream.close()
+
+
+async def _read(
+    process: Process,
+    incoming: MemoryObjectSendStream[SessionMessage | Exception],
+    on_end: Callable[[str], None],
+) -> None:
+    assert process.stdout is not None
+    unreadable = 0
+    with incoming, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            try:
+                line = await process.stdout.readuntil()
+            except asyncio.LimitOverrunError:
+                on_end(f"it sent a message of more than {MAX_MESSAGE_BYTES} bytes")
+                return
+            except (asyncio.IncompleteReadError, ConnectionError):
+                on_end(await _exit_words(process))
+                return
+            try:
+                message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+            except (ValueError, RecursionError):
+                unreadable += bool(line.strip())
+                if unreadable > MAX_UNREADABLE_LINES:
+                    on_end("it writes what is no MCP message")
+                    return
+                # A flood of lines that are there already must leave the loop to others.
+                await asyncio.sleep(0)
+                continue
+            if isinstance(message, JSONRPCNotification) and message.method != _LISTENED_TO:
+                await asyncio.sleep(0)
+                continue
+            await incoming.send(SessionMessage(message))
+            if not isinstance(message, JSONRPCResponse | JSONRPCError):
+                await asyncio.sleep(_BETWEEN_QUESTIONS_S)
+
+
+async def _write(
+    process: Process,
+    outgoing: MemoryObjectReceiveStream[SessionMessage],
+    incoming: MemoryObjectSendStream[SessionMessage | Exception],
+) -> None:
+    assert process.stdin is not None
+    try:
+        async for message in outgoing:
+            text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+            process.stdin.write(text.encode() + b"\n")
+            await process.stdin.drain()
+    except (ConnectionError, RuntimeError):
+        # It closed its input and may still run: whoever waits for an answer must not wait for ever.
+        incoming.close()
+
+
+async def _log_errors(process: Process, name: str) -> None:
+    """Read its stderr, or it would stand still once the pipe is full."""
+    assert process.stderr is not None
+    while piece := await process.stderr.read(64 * 1024):
+        if log.isEnabledFor(logging.DEBUG):
+            for line in piece.decode("utf-8", "replace").splitlines():
+                log.debug("MCP server %s: %s", name, line[:_MAX_SHOWN_LINE].encode("unicode_escape").decode())
+
+
+async def _exit_words(process: Process) -> str:
+    if not await _ended(process):
+        return "it closed its output"
+    code = process.returncode or 0
+    return "its program ended " + (f"with exit code {code}" if code >= 0 else f"by signal {-code}")
+
+
+async def _end(process: Process) -> None:
+    """As MCP has it: close its input, wait, ask it to end, wait, end it; then whatever it started."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        if not await _ended(process):
+            _signal_group(process.pid, signal.SIGTERM)
+            await _ended(process)
+    finally:
+        _signal_group(process.pid, signal.SIGKILL)
+    await _ended(process)
+
+
+async def _ended(process: Process) -> bool:
+    """Wait a moment for its end. `process.wait()` would wait for its pipes as well, which others may hold."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_GRACE_S):
+            while process.returncode is None:  # noqa: ASYNC110  (asyncio has no event for this alone)
+                await asyncio.sleep(_POLL_S)
+    return process.returncode is not None
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

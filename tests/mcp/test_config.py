@@ -1,0 +1,219 @@
+"""The file of servers: what it may hold, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.architecture.project import ROOT
+
+from vllm_mlx.mcp.config import BadMcpConfig, McpServer, read_config
+from vllm_mlx.mcp.policy import inline_code, server_environment
+
+ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h"}
+
+
+def read(tmp_path: Path, content: Any, name: str = "mcp.json") -> tuple[McpServer, ...]:
+    file = tmp_path / name
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_config(file, ENVIRONMENT)
+
+
+def one(tmp_path: Path, **entry: Any) -> McpServer:
+    (server,) = read(tmp_path, {"mcpServers": {"files": entry}})
+    return server
+
+
+@pytest.mark.requirement(64)
+def test_the_file_of_desktop_clients_is_read_as_it_is(tmp_path: Path) -> None:
+    files, web, old = read(
+        tmp_path,
+        {
+            "mcpServers": {
+                "files": {"command": "npx", "args": ["-y", "@x/files", "/data"], "env": {"KEY": "${TOKEN}"}},
+                "web": {
+                    "type": "http",
+                    "url": "https://x.test/mcp",
+                    "headers": {"Authorization": "Bearer ${TOKEN}"},
+                },
+                "old": {"type": "sse", "url": "http://127.0.0.1:1/sse", "disabled": True},
+            },
+            "theme": "dark",
+        },
+    )
+    assert files.command == ("npx", "-y", "@x/files", "/data")
+    assert (files.transport, files.env) == ("stdio", {"KEY": "s3cret-value"})
+    assert (web.transport, web.headers) == ("http", {"Authorization": "Bearer s3cret-value"})
+    assert (old.transport, old.disabled) == ("sse", True)
+    assert "s3cret" not in repr((files, web, old))
+
+
+@pytest.mark.requirement(96)
+def test_the_guides_file_is_read(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "guides" / "mcp.md").read_text(encoding="utf-8")
+    files, clock, tickets = read(tmp_path, guide.partition("```json\n")[2].partition("```")[0])
+    assert (files.approval.mode, clock.approval.mode) == ("read-only", "auto")
+    assert (tickets.transport, tickets.allowed_tools) == ("http", {"search", "create"})
+
+
+def test_yaml_says_the_same_and_older_names_are_understood(tmp_path: Path) -> None:
+    text = """
+servers:
+  clock:
+    transport: stdio
+    command: uvx
+    args: [mcp-server-time]
+    enabled: false
+    timeout: 5
+    autoApprove: [now]
+default_timeout: 7
+"""
+    (clock,) = read(tmp_path, text, "mcp.yaml")
+    assert (clock.disabled, clock.timeout_s) == (True, 5)
+    assert clock.approval.covers("now", read_only=False)
+    assert not clock.approval.covers("later", read_only=True)
+    (other,) = read(tmp_path, {"servers": {"a": {"command": "x"}}, "default_timeout": 7})
+    assert other.timeout_s == 7
+
+
+def test_only_braced_variables_are_filled_in(tmp_path: Path) -> None:
+    server = one(tmp_path, command="run", args=["$TOKEN", "${NOT_SET:-here}", "%TOKEN%", "$(id)"], cwd="sub")
+    assert server.command == ("run", "$TOKEN", "here", "%TOKEN%", "$(id)")
+    assert server.cwd == str(tmp_path / "sub")
+
+
+@pytest.mark.requirement(80)
+def test_nothing_may_run_unless_the_file_says_so(tmp_path: Path) -> None:
+    silent = one(tmp_path, command="x").approval
+    assert not silent.covers("read", read_only=True)
+    cautious = one(tmp_path, command="x", approval="read-only").approval
+    assert cautious.covers("read", read_only=True)
+    assert not cautious.covers("write", read_only=False)
+    assert one(tmp_path, command="x", approval="auto").approval.covers("write", read_only=False)
+    listed = one(tmp_path, command="x", approval=["write"]).approval
+    assert (listed.covers("write", read_only=False), listed.covers("read", read_only=True)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "must have one key `mcpServers`"),
+        ({}, "must have one key `mcpServers`"),
+        ({"mcpServers": {}, "servers": {}}, "must have one key `mcpServers`"),
+        ({"mcpServers": []}, "must map up to 64 names"),
+        ({"mcpServers": {"a": []}}, "server a must be an object"),
+        ({"mcpServers": {"//": {"command": "x"}}}, "name needs letters"),
+        ({"mcpServers": {"a": {}}}, "needs either `command` or `url`"),
+        ({"mcpServers": {"a": {"command": "x", "url": "http://x"}}}, "needs either"),
+        ({"mcpServers": {"a": {"command": "x", "allowed_tool": []}}}, "did you mean allowed_tools?"),
+        (
+            {"mcpServers": {"a": {"command": "x", "headers": {}}}},
+            "has `headers`, which a server of type stdio",
+        ),
+        ({"mcpServers": {"a": {"command": ""}}}, "needs `command`"),
+        ({"mcpServers": {"a": {"command": "x", "args": "y"}}}, "args must be a list"),
+        ({"mcpServers": {"a": {"command": "x\0"}}}, "no zero byte"),
+        ({"mcpServers": {"a": {"command": "x", "env": {"A": []}}}}, "env must map names to texts"),
+        (
+            {"mcpServers": {"a": {"command": "x", "env": {"A": "${NOT_SET}"}}}},
+            "variable NOT_SET, which is not set",
+        ),
+        ({"mcpServers": {"a": {"command": "x", "timeout": -1}}}, "timeout must be a number above 0"),
+        ({"mcpServers": {"a": {"command": "x", "timeout": True}}}, "timeout must be a number above 0"),
+        (
+            {"mcpServers": {"a": {"command": "x", "approval": "yes"}}},
+            "approval must be auto, deny, read-only",
+        ),
+        (
+            {"mcpServers": {"a": {"command": "x", "approval": "auto", "alwaysAllow": []}}},
+            "gives both approval",
+        ),
+        ({"mcpServers": {"a": {"command": "x", "type": "pigeon"}}}, "type must be stdio, http or sse"),
+        ({"mcpServers": {"a": {"command": "x", "disabled": "no"}}}, "disabled must be true or false"),
+        ({"mcpServers": {"a": {"url": "file:/etc/passwd"}}}, "must be an http or https address"),
+        ({"mcpServers": {"a": {"url": "http://"}}}, "must be an http or https address"),
+        ({"mcpServers": {"a": {"url": "http://me:pw@x.test"}}}, "must hold no name or password"),
+        ({"mcpServers": {"a": {"url": "http://x", "headers": {"A": "b\r\nC: d"}}}}, "no line break"),
+        ({"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "x"}}}, "would have the same names"),
+        ({"mcpServers": {}, "max_tool_calls": 3}, "use the flag --mcp-max-turns"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, content: Any, told: str) -> None:
+    with pytest.raises(BadMcpConfig) as failure:
+        read(tmp_path, content)
+    assert told in str(failure.value)
+    assert "\n" not in str(failure.value)
+    assert "s3cret" not in str(failure.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadMcpConfig, match=r"cannot read .*No such file"):
+        read_config(tmp_path / "none.json", {})
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "python -c x",
+        "/usr/bin/python3.11 -Ic x",
+        "python -W error::X -uc x",
+        "pypy3 -cx",
+        "bash -c x",
+        "sh -lc x",
+        "bash -o pipefail -c x",
+        "node -e x",
+        "node --title a -pe x",
+        "node --eval=x",
+        "deno eval x",
+        "perl -ne x",
+        "ruby -e x",
+        "php -r x",
+        "pwsh -Command x",
+        "cmd.exe /c x",
+        "npx -c x",
+        "npx bash -c x",
+        "uv run python -c x",
+        "env A=1 python -c x",
+        "env -S python",
+        "docker run -i image sh -c x",
+    ],
+)
+def test_code_in_the_command_is_refused_unless_allowed(tmp_path: Path, words: str) -> None:
+    command, *args = words.split()
+    with pytest.raises(BadMcpConfig, match="gives inline code to"):
+        one(tmp_path, command=command, args=args)
+    assert one(tmp_path, command=command, args=args, allow_inline_code=True).command == tuple(words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "npx -y @x/server -c config.json",
+        "python -m mcp_server_time -c x",
+        "python server.py -c x",
+        "node dist/index.js -e production",
+        "uvx mcp-server-git --repository .",
+        "bash start.sh",
+        "docker run -i --rm -e TOKEN mcp/fetch",
+        "deno run server.ts",
+    ],
+)
+def test_a_command_that_names_its_code_is_taken(words: str) -> None:
+    assert inline_code(words.split()) is None
+
+
+@pytest.mark.requirement(80)
+def test_a_server_sees_a_few_variables_and_those_it_is_given() -> None:
+    ours = {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "LC_ALL": "C",
+        "OPENAI_API_KEY": "k",
+        "HF_TOKEN": "t",
+        "LD_PRELOAD": "x",
+    }
+    assert server_environment(ours, {"KEY": "v"}) == {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "KEY": "v"}

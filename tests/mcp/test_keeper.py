@@ -1,0 +1,217 @@
+"""A server's life, with connections that are played and pauses that are ended by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.fakes.clock import HandClock
+from tests.mcp.conftest import LIMIT_S, managing, rogue, settled, until
+
+from vllm_mlx.core.errors import InvalidRequest, NotFound, Overloaded, Unavailable
+from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.manager import MAX_CALLS_AT_ONCE, McpManager
+from vllm_mlx.mcp.tools import Listing, Tool, ToolOutcome
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
+
+
+def listing(*names: str) -> Listing:
+    return Listing(tuple(Tool(name=n, description="", parameters={"type": "object"}) for n in names))
+
+
+class Played:
+    """A connection; `hold` keeps its calls waiting."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.reason = ""
+        self.listing = listing("a")
+
+    async def relist(self) -> None:
+        self.changed.clear()
+        self.listing = listing("a", "b")
+
+    async def call(self, tool: str, arguments: dict[str, Any], timeout_s: float) -> ToolOutcome:
+        await self.hold.wait()
+        return ToolOutcome(text=f"{tool} within {timeout_s:g}")
+
+    def end(self, reason: str) -> None:
+        self.reason = reason
+        self.lost.set()
+
+
+class World:
+    """Connections in the order they are opened; an exception among them is what opening brings."""
+
+    def __init__(self, *connections: Played | BaseException) -> None:
+        self._connections = iter(connections)
+        self.clock = HandClock()
+        self.pauses: asyncio.Queue[float] = asyncio.Queue()
+        self._over = asyncio.Semaphore(0)
+        self.closed = 0
+
+    @asynccontextmanager
+    async def connect(self, server: McpServer) -> AsyncIterator[Any]:
+        connection = next(self._connections)
+        if isinstance(connection, BaseException):
+            raise connection
+        try:
+            yield connection
+        finally:
+            self.closed += 1
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.put_nowait(seconds)
+        await self._over.acquire()
+
+    async def next_pause(self) -> float:
+        """The pause that has begun; it is over then."""
+        seconds = await asyncio.wait_for(self.pauses.get(), LIMIT_S)
+        self._over.release()
+        return seconds
+
+    def managing(self, *servers: McpServer) -> Any:
+        return managing(*servers, clock=self.clock, pause=self.pause, connect=self.connect)
+
+
+SERVER = McpServer(name="My Box", prefix="My_Box", transport="stdio", timeout_s=9)
+
+
+async def test_the_pause_doubles_until_a_connection_holds() -> None:
+    steady, gone = Played(), Unavailable("its program cannot be started")
+    world = World(*[gone] * 8, steady, gone, gone)
+    async with world.managing(SERVER) as manager:
+        assert [await world.next_pause() for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+        await settled(manager)
+        world.clock.advance(3600)
+        steady.end("it was killed")
+        assert [await world.next_pause() for _ in range(2)] == [1, 2]
+
+
+async def test_a_transport_that_cancels_its_keeper_does_not_end_it() -> None:
+    world = World(asyncio.CancelledError(), Played())
+    async with world.managing(SERVER) as manager:
+        assert await world.next_pause() == 1
+        await settled(manager)
+
+
+async def test_health_says_what_goes_on_and_why() -> None:
+    first, second = Played(), Played()
+    world = World(RuntimeError("a secret trace"), first, second)
+    manager = McpManager([SERVER], clock=world.clock, pause=world.pause, connect=world.connect)
+    assert [h.state for h in manager.servers()] == ["connecting"]
+    await manager.start()
+    await settled(manager, "failed")
+    (health,) = manager.servers()
+    assert (health.error, health.tools_count) == ("it cannot be reached (RuntimeError)", 0)
+    await world.next_pause()
+    await settled(manager)
+    (health,) = manager.servers()
+    assert (health.error, health.tools_count, health.restarts) == (None, 1, 0)
+    first.end("it was killed")
+    await world.next_pause()
+    await settled(manager)
+    assert manager.servers()[0].restarts == 1
+    await manager.aclose()
+    assert [h.state for h in manager.servers()] == ["stopped"]
+    assert world.closed == 2
+
+
+async def test_a_server_that_is_not_ready_is_unavailable_and_its_tools_are_not_listed() -> None:
+    world = World(Unavailable("it sulks"))
+    async with world.managing(SERVER) as manager:
+        await settled(manager, "failed")
+        assert manager.tools() == []
+        with pytest.raises(Unavailable, match="My Box is failed: it sulks") as failure:
+            await manager.execute("My_Box__a", {}, caller="route")
+        assert failure.value.code == "mcp_server_unavailable"
+        assert failure.value.retry_after_s is not None
+        with pytest.raises(Unavailable):
+            manager.select(["My Box"])
+
+
+async def test_new_tools_are_seen_without_a_new_connection() -> None:
+    connection = Played()
+    world = World(connection)
+    async with world.managing(SERVER) as manager:
+        await settled(manager)
+        connection.changed.set()
+        assert await world.next_pause() == 1
+        assert [tool.name for tool in manager.tools()] == ["My_Box__a", "My_Box__b"]
+        assert manager.servers()[0].restarts == 0
+
+
+async def test_calls_reach_the_tool_and_unknown_names_are_not_found() -> None:
+    world = World(Played())
+    async with world.managing(SERVER) as manager:
+        await settled(manager)
+        assert (await manager.execute("My_Box__a", {}, caller="route")).text == "a within 9"
+        assert (await manager.execute("My_Box__a", {}, caller="route", timeout_s=2)).text == "a within 2"
+        for name, code in (
+            ("My_Box__z", "mcp_tool_not_found"),
+            ("other__a", "mcp_server_not_found"),
+            ("a", "mcp_server_not_found"),
+            ("x" * 10_000, "mcp_server_not_found"),
+        ):
+            with pytest.raises(NotFound) as failure:
+                await manager.execute(name, {}, caller="route")
+            assert failure.value.code == code
+            assert len(failure.value.message) < 300
+
+
+async def test_a_request_chooses_by_server_or_tool() -> None:
+    other = McpServer(name="other", prefix="other", transport="stdio", disabled=True)
+    world = World(Played())
+    async with world.managing(SERVER, other) as manager:
+        await settled(manager, "ready", "disabled")
+        for wanted in (None, ["My Box"], ["My_Box"], ["My_Box__a", "My Box"]):
+            assert [tool.name for tool in manager.select(wanted)] == ["My_Box__a"]
+        for unknown in ("nobody", "My_Box__z"):
+            with pytest.raises(InvalidRequest) as failure:
+                manager.select([unknown])
+            assert failure.value.param == "mcp_tools"
+        with pytest.raises(Unavailable, match="other is disabled"):
+            manager.select(["other"])
+
+
+async def test_a_slow_server_does_not_pile_up_calls() -> None:
+    connection = Played()
+    connection.hold.clear()
+    async with World(connection).managing(SERVER) as manager:
+        await settled(manager)
+        calls = [
+            asyncio.create_task(manager.execute("My_Box__a", {}, caller="x"))
+            for _ in range(MAX_CALLS_AT_ONCE)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await manager.execute("My_Box__a", {}, caller="route")
+        connection.hold.set()
+        assert {outcome.text for outcome in await asyncio.gather(*calls)} == {"a within 9"}
+        assert manager.status() == {
+            "servers": {"My Box": {"state": "ready", "tools": 1, "restarts": 0, "running": 0, "error": None}}
+        }
+
+
+async def test_a_server_that_is_switched_off_is_never_started() -> None:
+    world = World()
+    async with world.managing(
+        McpServer(name="off", prefix="off", transport="stdio", disabled=True)
+    ) as manager:
+        assert [h.state for h in manager.servers()] == ["disabled"]
+    assert [h.state for h in manager.servers()] == ["disabled"]
+
+
+async def test_one_hanging_server_does_not_hold_up_another() -> None:
+    async with managing(rogue("mute"), rogue("fine")) as manager:
+        await settled(manager, "ready", "connecting")
+        await until(lambda: manager.servers()[1].state == "ready")
+        assert manager.servers()[0].state == "connecting"
+        assert [tool.name for tool in manager.tools()] == ["fine__echo"]

@@ -1,0 +1,183 @@
+"""Servers that are processes: real ones, and every way we know to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.mcp.conftest import FAKES, managing, rogue, sdk_server, settled, stdio, until
+
+from vllm_mlx.core.errors import DeadlineExceeded, InvalidRequest, Unavailable
+from vllm_mlx.mcp.config import McpServer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
+
+
+async def test_tools_of_the_sdks_own_server_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS_ALONE", "secret")
+    marker = tmp_path / "marker"
+    async with managing(sdk_server(env={"GIVEN": "yes"}, max_result_bytes=1000)) as manager:
+        await settled(manager)
+        tools = {tool.name: tool.tool for tool in manager.tools()}
+        assert (tools["fake__add"].description, tools["fake__add"].read_only) == ("Add two numbers.", True)
+        assert not tools["fake__fail"].read_only
+        added = await manager.execute("fake__add", {"a": 2, "b": 3}, caller="route")
+        assert (added.text, added.is_error, added.structured) == ("5", False, {"result": "5"})
+        with pytest.raises(InvalidRequest, match="a: 'two' is not of type 'integer'"):
+            await manager.execute("fake__add", {"a": "two", "b": 3}, caller="route")
+        failed = await manager.execute("fake__fail", {}, caller="route")
+        assert (failed.is_error, "fail" in failed.text) == (True, True)
+        assert (
+            await manager.execute("fake__picture", {}, caller="route")
+        ).text == "[image, image/png, 8 bytes]"
+        long = await manager.execute("fake__repeat", {"text": "é", "times": 5000}, caller="route")
+        assert (long.truncated, len(long.text.encode()) <= 1000) == (True, True)
+        seen = (await manager.execute("fake__environment", {}, caller="route")).text.split()
+        assert "given=yes" in seen
+        assert "OURS_ALONE" not in seen
+        assert not {name for name in seen if name.startswith(("VLLM", "PYTEST", "PYTHONPATH"))}
+        waiting = asyncio.create_task(manager.execute("fake__wait", {"marker": str(marker)}, caller="route"))
+        await until(lambda: marker.exists())
+        waiting.cancel()
+        await until(lambda: "cancelled" in marker.read_text())
+        await manager.execute("fake__grow", {}, caller="route")
+        await until(lambda: "fake__new" in {tool.name for tool in manager.tools()})
+
+
+async def test_only_allowed_tools_exist() -> None:
+    async with managing(replace(rogue("fine"), allowed_tools=frozenset({"other"}))) as manager:
+        await settled(manager)
+        assert manager.tools() == []
+
+
+async def test_a_server_killed_in_mid_call_is_told_and_comes_back() -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with managing(rogue("dies"), pause=pause) as manager:
+        await settled(manager)
+        with pytest.raises(Unavailable, match="broke in the call: its program ended with exit code 3"):
+            await manager.execute("dies__echo", {"text": "x"}, caller="route")
+        await until(lambda: manager.servers()[0].restarts == 1)
+        assert manager.servers()[0].state == "ready"
+        assert pauses[0] == 1
+
+
+async def test_a_call_that_is_never_answered_ends_in_time_and_the_connection_lives() -> None:
+    async with managing(rogue("deaf", timeout_s=0.2)) as manager:
+        await settled(manager)
+        with pytest.raises(DeadlineExceeded, match=r"no result within 0\.2 s"):
+            await manager.execute("deaf__echo", {"text": "x"}, caller="route")
+        assert manager.servers()[0].state == "ready"
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("exits", "its program ended with exit code 4"),
+        ("babbles", "it writes what is no MCP message"),
+        ("endless-line", "it sent a message of more than"),
+        ("refuses", "it refused: go away"),
+    ],
+)
+async def test_a_hopeless_server_fails_with_a_reason(way: str, told: str) -> None:
+    async with managing(rogue(way), pause=for_ever) as manager:
+        await settled(manager, "failed")
+        assert told in (manager.servers()[0].error or "")
+
+
+async def test_a_server_that_never_answers_the_handshake_fails_in_time() -> None:
+    async with managing(rogue("mute", connect_timeout_s=0.2), pause=for_ever) as manager:
+        await settled(manager, "failed")
+        assert manager.servers()[0].error == "it did not answer within 0.2 s"
+
+
+async def test_a_program_that_is_not_there_fails_with_a_reason() -> None:
+    missing = McpServer(name="x", prefix="x", transport="stdio", command=("/no/such/program",))
+    async with managing(missing, pause=for_ever) as manager:
+        await settled(manager, "failed")
+        assert manager.servers()[0].error == "its program cannot be started: No such file or directory"
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize("way", ["greets", "chatters", "bad-tools"])
+async def test_noise_and_bad_neighbours_do_not_hurt_a_good_tool(way: str) -> None:
+    async with managing(rogue(way)) as manager:
+        await settled(manager)
+        name = next(tool.name for tool in manager.tools() if tool.tool.name == "echo")
+        assert (await manager.execute(name, {"text": "hi"}, caller="route")).text == "hi"
+
+
+async def test_tools_that_cannot_be_used_are_left_out_and_named() -> None:
+    async with managing(rogue("bad-tools")) as manager:
+        await settled(manager)
+        (health,) = manager.servers()
+        assert [tool.name for tool in health.refused_tools] == [
+            "?",
+            "no_schema",
+            "schema_is_text",
+            "bad_type",
+            "remote",
+            "huge",
+            "long",
+            "",
+            "?",
+        ]
+        assert [tool.tool.name for tool in manager.tools()] == ["odd output", "odd.output", "n" * 100, "echo"]
+        assert len({tool.name for tool in manager.tools()}) == 4
+
+
+async def test_an_answer_that_is_no_tool_result_is_an_error_of_the_tool() -> None:
+    async with managing(rogue("bad-result"), rogue("big-result")) as manager:
+        await settled(manager)
+        bad = await manager.execute("bad_result__echo", {"text": "x"}, caller="route")
+        assert (bad.is_error, bad.text) == (True, "The server's answer is no tool result.")
+        big = await manager.execute("big_result__echo", {"text": "x"}, caller="route")
+        assert (big.truncated, len(big.text)) == (True, 64 * 1024)
+
+
+async def test_a_server_without_tools_is_ready() -> None:
+    async with managing(rogue("no-tools")) as manager:
+        await settled(manager)
+        assert manager.servers()[0].tools_count == 0
+
+
+@pytest.mark.requirement(80)
+async def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    """Neither one that ignores its end, nor what a server has started itself."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pids')!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        f"os.execv(sys.executable, [sys.executable, {str(FAKES / 'mcp_rogue.py')!r}, 'fine'])\n"
+    )
+    async with managing(stdio("parent", str(script))) as manager:
+        await settled(manager)
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    await until(lambda: not any(running(pid) for pid in pids))
+
+
+@pytest.mark.slow
+async def test_a_server_that_ignores_its_end_is_killed() -> None:
+    async with managing(rogue("stubborn")) as manager:
+        await settled(manager)
+
+
+async def for_ever(_: float) -> None:
+    await asyncio.Event().wait()
+
+
+def running(pid: int) -> bool:
+    """Whether a process exists and is no zombie: an orphan's remains wait for init."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z" if Path("/proc").exists() else True
+    except (ProcessLookupError, FileNotFoundError):
+        return False
