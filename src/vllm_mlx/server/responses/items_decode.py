@@ -68,7 +68,7 @@ class _Turns:
         if not self._turns or not _of_one_side(self._turns[-1][0], role):
             self._turns.append((role, []))
             self._has_text = False
-        if isinstance(part, Text):
+        if isinstance(part, Text) and part.text:
             part = Text(_BETWEEN + part.text) if self._has_text else part
             self._has_text = True
         self._turns[-1][1].append(part)
@@ -88,10 +88,8 @@ def _add_message(turns: _Turns, item: InputItem, where: str) -> None:
     role: Role = _given(item.role, f"{where}.role")
     if item.content is None:
         raise wrong(f"{where}.content", "is missing")
-    for text in _texts(item.content, f"{where}.content"):
+    for text in _texts(item.content, f"{where}.content") or [""]:
         turns.add(role, Text(text))
-    if not item.content:
-        turns.add(role, Text(""))
 
 
 def _thought(item: InputItem, where: str) -> str:
