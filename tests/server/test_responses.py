@@ -6,19 +6,27 @@ from typing import Any
 
 import anyio
 import httpx
+import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from tests.fakes.responses import checked_events, checked_response, kinds
 from tests.fakes.service import FakeModelService, completed, spoken, token
 
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.core.constraints import JsonObject, JsonSchema
+from vllm_mlx.core.errors import ContextOverflow
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStart
 from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.app import create_app
+from vllm_mlx.server.responses.answer import Framer, StreamedAnswer
+from vllm_mlx.server.responses.decode import opening
+from vllm_mlx.server.responses.encode import ResponsesEncoder, Shown
+from vllm_mlx.server.responses.schema import ResponsesRequest
+from vllm_mlx.server.responses.tools_decode import Toolbox
 from vllm_mlx.server.signatures import seal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(38)]
@@ -477,3 +485,30 @@ async def test_a_count_is_of_the_same_prompt(client: httpx.AsyncClient, service:
     response = await client.post("/v1/responses/input_tokens", json=fields)
     assert response.json() == {"object": "response.input_tokens", "input_tokens": 3}
     assert service.tokenized == [(chat, True)]
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+
+
+def test_the_clients_own_parser_gets_what_it_asks_for(sdk: openai.OpenAI, service: FakeModelService) -> None:
+    service.script = [*spoken('{"name": "Ada", "age": 36}'), completed()]
+    answer = sdk.responses.parse(model="default", input="Who?", text_format=Person)
+    assert answer.output_parsed == Person(name="Ada", age=36)
+    with sdk.responses.stream(model="default", input="Who?", text_format=Person) as stream:
+        assert stream.get_final_response().output_parsed == answer.output_parsed
+    constraint = service.requests[-1].constraint
+    assert isinstance(constraint, JsonSchema)
+    assert isinstance(constraint.schema, dict)
+    assert set(constraint.schema["properties"]) == {"name", "age"}
+    assert constraint.name == "Person"
+
+
+def test_a_stream_that_fails_before_its_first_event_begins_all_the_same() -> None:
+    """Signs of life may have been sent by then."""
+    response = opening(ResponsesRequest(input="hi"), "resp_1", "m", stored=False)
+    encoder = ResponsesEncoder(response, Toolbox((), ToolChoice(), {}), Shown())
+    answer = StreamedAnswer(encoder, Framer(), lambda _: None)
+    events = checked_events(answer.failed(ContextOverflow("too long")).decode())
+    assert kinds(events) == ["created", "in_progress", "failed"]

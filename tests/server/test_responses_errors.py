@@ -187,7 +187,6 @@ WRONG_ANSWERS: list[tuple[dict[str, Any], str]] = [
     ({"service_tier": 5}, "service_tier"),
     ({"cache_salt": "x" * 2000}, "cache_salt"),
     ({"stop": ["x"]}, "stop"),
-    ({"n": 2}, "n"),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Raw
 
 from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
+from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
 from vllm_mlx.server.errors import shorten
@@ -32,14 +33,13 @@ _OF_OTHER_TOOLS = frozenset(
 )
 """Parts of items that no answer of this server has."""
 
-_REFUSED = {
+REFUSED_FIELDS = {
     "conversation": "this server has no conversations; use previous_response_id",
     "prompt": "this server stores no prompt templates",
     "moderation": "this server has no moderation",
     "context_management": "a conversation is never edited; truncation drops its oldest turns",
     "image": "this model takes text only",
     "stop": "the Responses API has no stop sequences",
-    "n": "the Responses API gives one answer",
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
@@ -89,8 +89,8 @@ def decode_prompt(body: CountInputRequest, toolbox: Toolbox, conversation: Conve
         InvalidRequest: as `decode`.
     """
     for name, value in (body.model_extra or {}).items():
-        if name in _REFUSED and value not in (None, [], {}):
-            raise wrong(name, f"is not supported: {_REFUSED[name]}")
+        if name in REFUSED_FIELDS and value:
+            raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name)
     return ChatInput(
         messages=decode_items(body.instructions, conversation.items, conversation.where),
         tools=toolbox.specs,
