@@ -191,6 +191,14 @@ async def test_items_are_referred_to_by_their_ids(
     assert response.json()["error"]["param"] == "input[0].id"
 
 
+async def test_an_item_is_referred_to_once(client: httpx.AsyncClient) -> None:
+    await create(client, [{"role": "user", "content": "a", "id": "mine"}])
+    refer = [{"type": "item_reference", "id": "mine"}] * 2
+    response = await client.post("/v1/responses", json={"input": refer})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "input[1].id"
+
+
 async def test_input_items_come_in_pages(client: httpx.AsyncClient, service: FakeModelService) -> None:
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}", "namespace": "n"}
     given = [

@@ -62,9 +62,13 @@ async def read_body(request: Request, schema: type[M]) -> M:
     return await asyncio.to_thread(_decode, body, schema)
 
 
-async def beside_the_loop(request: Request, work: Callable[[], T]) -> T:
-    """Do what takes longer for a larger body: on a thread where it is large, so that streams keep flowing."""
-    if len(await request.body()) <= _INLINE_BYTES:
+async def beside_the_loop(request: Request, work: Callable[[], T], *, also_bytes: int = 0) -> T:
+    """Do what takes longer for a larger body: on a thread where it is large, so that streams keep flowing.
+
+    Args:
+        also_bytes: how much else the work has to read.
+    """
+    if len(await request.body()) + also_bytes <= _INLINE_BYTES:
         return work()
     return await asyncio.to_thread(work)
 

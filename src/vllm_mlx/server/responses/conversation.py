@@ -40,18 +40,25 @@ class Earlier(msgspec.Struct, frozen=True):
     turns: Sequence[StoredResponse] = ()
     items: Mapping[str, bytes] = {}
 
+    def size_bytes(self) -> int:
+        """How much there is to read."""
+        return sum(turn.size_bytes() for turn in self.turns) + sum(map(len, self.items.values()))
+
 
 def look_up(body: CountInputRequest, store: ResponseStore, caller: str) -> Earlier:
     """Find what a request needs of earlier answers.
 
     Raises:
         NotFound: some of it is not stored, or no more.
+        InvalidRequest: it refers to one item twice.
     """
     turns = store.chain(caller, body.previous_response_id) if body.previous_response_id is not None else ()
     items: dict[str, bytes] = {}
     if not isinstance(body.input, str):
         for i, item in enumerate(body.input or ()):
             if item.type == "item_reference" and item.id is not None:
+                if item.id in items:  # else a short body could be made of any number of long items
+                    raise wrong(f"input[{i}].id", "is that of an earlier item_reference")
                 items[item.id] = store.item(caller, item.id, f"input[{i}].id")
     return Earlier(turns, items)
 

@@ -14,7 +14,7 @@ from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.answer import Framer, StreamedAnswer, WholeAnswer
-from vllm_mlx.server.responses.conversation import Conversation, assemble, look_up
+from vllm_mlx.server.responses.conversation import assemble, look_up
 from vllm_mlx.server.responses.decode import decode, decode_prompt, decode_shown, opening, served_name
 from vllm_mlx.server.responses.encode import ResponsesEncoder, new_id
 from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
@@ -37,16 +37,17 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
         identity = new_id("resp")
         earlier = look_up(body, store, caller(request.scope))
 
-        def read() -> tuple[Toolbox, Conversation, GenerateRequest]:
+        def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
             conversation, toolbox = assemble(body, earlier), decode_tools(body)
-            return toolbox, conversation, decode(body, toolbox, conversation, identity)
+            generation = decode(body, toolbox, conversation, identity)
+            return toolbox, generation, conversation.stored() if stored else ()
 
-        toolbox, conversation, generation = await beside_the_loop(request, read)
+        toolbox, generation, items = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
         encoder = ResponsesEncoder(opening(body, identity, model, stored=stored), toolbox, decode_shown(body))
 
         def keep(response: wire.Response) -> None:
             if stored:
-                store.add(caller(request.scope), _kept(response, conversation))
+                store.add(caller(request.scope), _kept(response, items))
 
         events = service.generate(await _fitted(service, body, generation))
         headers = {"x-request-id": identity}
@@ -66,7 +67,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
         def read() -> ChatInput:
             return decode_prompt(body, decode_tools(body), assemble(body, earlier))
 
-        chat = await beside_the_loop(request, read)
+        chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
         if body.truncation == "auto":
             chat = await fitted(service, served_name(body), chat, None)
         ids = await service.tokenize(served_name(body), chat)
@@ -91,11 +92,11 @@ async def _fitted(
     return msgspec.structs.replace(generation, input=chat)
 
 
-def _kept(response: wire.Response, conversation: Conversation) -> StoredResponse:
+def _kept(response: wire.Response, items: tuple[StoredItem, ...]) -> StoredResponse:
     return StoredResponse(
         id=response.id,
         data=wire.to_json(response),
-        input=conversation.stored(),
+        input=items,
         output=tuple(StoredItem(item.id, wire.to_json(item)) for item in response.output),
         previous_id=response.previous_response_id,
     )
