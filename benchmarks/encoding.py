@@ -1,21 +1,24 @@
 """Microseconds of processor time that a piece of text takes on its way into frames, in each dialect.
 
-    python benchmarks/encoding.py [--chunks 20000] [--runs 5]
+    python -m benchmarks.encoding [--chunks 20000] [--runs 5] [--rows 64] [--tokens 256]
 
 The same events go through encoder and framer of each dialect, the runs of the dialects taking turns. A piece
-is one token; text, thought and the arguments of a call are measured apart.
+is one token; text, thought and the arguments of a call are measured apart. Then streams of each dialect, as
+many at a time as there are rows, go through the whole application over a runner that computes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 
 from msgspec import Raw
 
+from benchmarks.host_cost import CHAT, Bench, chat_body, prompt
 from vllm_mlx.core.events import (
     Completed,
     Event,
@@ -109,23 +112,66 @@ def measure(dialect: Callable[[], Frames], events: Sequence[Event]) -> float:
     return time.process_time() - start
 
 
+def messages_body(row: int, tokens: int) -> dict[str, object]:
+    """An Anthropic message of so many tokens."""
+    return {
+        "messages": [{"role": "user", "content": prompt(row)}],
+        "max_tokens": tokens,
+        "stream": True,
+    }
+
+
+def responses_body(row: int, tokens: int) -> dict[str, object]:
+    """A response of so many tokens."""
+    return {"input": prompt(row), "max_output_tokens": tokens, "stream": True}
+
+
+STREAMS: dict[str, tuple[str, Callable[[int, int], dict[str, object]]]] = {
+    "chat": (CHAT, chat_body),
+    "messages": ("/v1/messages", messages_body),
+    "responses": ("/v1/responses", responses_body),
+}
+
+
+def encoders(chunks: int, runs: int) -> dict[str, dict[str, float]]:
+    """Microseconds a chunk, by kind and dialect."""
+    medians: dict[str, dict[str, float]] = {}
+    for kind in ("text", "thought", "call"):
+        events = story(kind, chunks)
+        spent: dict[str, list[float]] = {name: [] for name in DIALECTS}
+        for _ in range(runs):
+            for name, dialect in DIALECTS.items():
+                spent[name].append(measure(dialect, events))
+        medians[kind] = {name: round(median(times) / chunks * 1e6, 2) for name, times in spent.items()}
+    return medians
+
+
+def streams(rows: int, tokens: int, runs: int) -> dict[str, float]:
+    """Milliseconds of processor time for all streams, by dialect."""
+    bench = Bench(rows, tokens)
+    spent: dict[str, list[float]] = {name: [] for name in STREAMS}
+    for run in range(runs):
+        # Whoever comes first after a pause pays for it.
+        for name in list(STREAMS)[:: 1 if run % 2 else -1]:
+            path, body = STREAMS[name]
+            gc.collect()
+            spent[name].append(bench.streams(path, body, tokens))
+    return {name: round(median(times) * 1e3, 1) for name, times in spent.items()}
+
+
 def main() -> None:
     """Print the medians as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--chunks", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=256)
     given = parser.parse_args()
-    medians: dict[str, dict[str, float]] = {}
-    for kind in ("text", "thought", "call"):
-        events = story(kind, given.chunks)
-        spent: dict[str, list[float]] = {name: [] for name in DIALECTS}
-        for _ in range(given.runs):
-            for name, dialect in DIALECTS.items():
-                spent[name].append(measure(dialect, events))
-        medians[kind] = {
-            name: round(statistics.median(times) / given.chunks * 1e6, 2) for name, times in spent.items()
-        }
-    print(json.dumps({"us a chunk": medians, "goal": GOAL_US, "runs": given.runs}, indent=2))
+    found = {
+        "us a chunk": encoders(given.chunks, given.runs),
+        "ms of processor time for all streams": streams(given.rows, given.tokens, given.runs),
+    }
+    print(json.dumps(found | {"goal us a chunk": GOAL_US}, indent=2))
 
 
 if __name__ == "__main__":
