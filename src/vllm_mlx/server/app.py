@@ -27,6 +27,7 @@ from vllm_mlx.server.openai.completions_schema import CompletionRequest
 from vllm_mlx.server.openai.errors import OpenAIError
 from vllm_mlx.server.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from vllm_mlx.server.responses import create, stored
+from vllm_mlx.server.responses.errors import with_own_names
 from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
 from vllm_mlx.server.responses.store import ResponseStore
 from vllm_mlx.service.port import ModelService
@@ -74,7 +75,11 @@ def create_app(
     """
     errors = ErrorResponses(
         default=openai_errors.error_response,
-        by_prefix={"/v1/messages": anthropic_errors.error_response, "/v1/models": models.error_response},
+        by_prefix={
+            "/v1/messages": anthropic_errors.error_response,
+            "/v1/models": models.error_response,
+            "/v1/responses": with_own_names(openai_errors.error_response),
+        },
     )
     app = FastAPI(
         title="vllm-mlx",

@@ -19,6 +19,7 @@ from vllm_mlx.server.responses.items_decode import decode_items
 from vllm_mlx.server.responses.schema import CountInputRequest, ReasoningField, ResponsesRequest
 from vllm_mlx.server.responses.tools_decode import Toolbox, echoed, wrong
 
+MAX_OUTPUT_TOKENS = 2**31 - 1
 _LOGPROBS = "message.output_text.logprobs"
 _SEALED = "reasoning.encrypted_content"
 _OF_OTHER_TOOLS = frozenset(
@@ -57,8 +58,8 @@ def decode(
         raise wrong("background", "is not supported: keep the connection open, or stream")
     if body.stream_options is not None and not body.stream:
         raise wrong("stream_options", "is only allowed with stream")
-    if body.max_output_tokens is not None and body.max_output_tokens < 1:
-        raise wrong("max_output_tokens", "must be at least 1")
+    if body.max_output_tokens is not None and not 1 <= body.max_output_tokens <= MAX_OUTPUT_TOKENS:
+        raise wrong("max_output_tokens", f"must be between 1 and {MAX_OUTPUT_TOKENS}")
     return GenerateRequest(
         input=decode_prompt(body, toolbox, conversation),
         model=served_name(body),
