@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
+from tests.fakes.service import FakeModelService
 from tests.fakes.wire import named_events
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 _RESPONSE: TypeAdapter[Any] = TypeAdapter(Response)
@@ -87,3 +90,33 @@ def _items(events: list[Any]) -> list[Any]:
             opened = None
     assert opened is None
     return done
+
+
+async def whole(client: httpx.AsyncClient, **fields: Any) -> Any:
+    """A whole answer, checked."""
+    response = await client.post("/v1/responses", json={"model": "default", "input": "hi"} | fields)
+    assert response.status_code == 200, response.text
+    assert response.headers["x-request-id"] == response.json()["id"]
+    return checked_response(response.json())
+
+
+async def streamed(client: httpx.AsyncClient, **fields: Any) -> list[Any]:
+    """The events of a streamed answer, checked."""
+    body = {"model": "default", "input": "hi", "stream": True} | fields
+    response = await client.post("/v1/responses", json=body)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/event-stream")
+    return checked_events(response.text)
+
+
+async def asked(client: httpx.AsyncClient, service: FakeModelService, **fields: Any) -> GenerateRequest:
+    """The request that the service sees of a body."""
+    await whole(client, **fields)
+    return service.requests[-1]
+
+
+async def prompt(client: httpx.AsyncClient, service: FakeModelService, **fields: Any) -> ChatInput:
+    """The conversation that the service sees of a body."""
+    chat = (await asked(client, service, **fields)).input
+    assert isinstance(chat, ChatInput)
+    return chat
