@@ -252,11 +252,12 @@ def test_the_oldest_turns_go_where_truncation_allows_it(narrow: str) -> None:
 
 
 def test_a_result_is_not_kept_without_its_call(narrow: str) -> None:
+    # The call alone is too long; its result would fit.
     items: list[Any] = [
-        {"role": "user", "content": f"first {LONG}"},
-        {"type": "function_call", "call_id": "c", "name": "f", "arguments": json.dumps({"a": LONG})},
-        {"type": "function_call_output", "call_id": "c", "output": f"answered {LONG}"},
-        *turns("third", "fourth", "fifth"),
+        {"role": "user", "content": "first"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": json.dumps({"a": LONG * 4})},
+        {"type": "function_call_output", "call_id": "c", "output": "answered"},
+        {"role": "user", "content": "fifth"},
     ]
     answer = ask(narrow, input=items, truncation="auto").json()
     assert answer["output"][0]["content"][0]["text"] == "last"
