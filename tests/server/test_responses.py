@@ -163,7 +163,7 @@ def test_any_chunking_adds_up(pieces: list[tuple[str, str]], summaries: bool, pa
 
     async def ask() -> list[Any]:
         transport = httpx.ASGITransport(APP)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await streamed(
                 client,
                 reasoning={"summary": "auto"} if summaries else None,

@@ -8,19 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.fakes.clock import HandClock
 from tests.fakes.responses import checked_events, checked_item, checked_response
 from tests.fakes.service import HANG, FakeModelService, completed, spoken
 from tests.fakes.wire import named_events
 
-from vllm_mlx.config import ServerConfig
+from vllm_mlx.config import AccessConfig, ServerConfig
 from vllm_mlx.core.errors import Unavailable
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, ToolCallDelta, ToolCallStart
 from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
 from vllm_mlx.server.app import create_app
-from vllm_mlx.server.callers import CALLER
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(38)]
 
@@ -36,17 +34,6 @@ F = {"type": "function", "name": "f"}
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "ok"}
 
 
-class Named:
-    """Tells callers apart by their key, as a layer before the app does."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[CALLER] = dict(scope["headers"]).get(b"authorization", b"").decode()
-        await self._app(scope, receive, send)
-
-
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
@@ -56,23 +43,23 @@ def clock() -> HandClock:
 async def small(service: FakeModelService, clock: HandClock) -> AsyncIterator[httpx.AsyncClient]:
     """An app that keeps three answers of together 64 KiB for a minute."""
     config = ServerConfig(stored_responses=3, stored_responses_mb=1 / 16, stored_responses_ttl=60)
-    transport = httpx.ASGITransport(Named(create_app(service, config, clock=clock)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+    access = AccessConfig(api_key=("one", "two"))
+    transport = httpx.ASGITransport(create_app(service, config, access, clock=clock))
+    headers = {"authorization": "Bearer one"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
         yield client
 
 
-async def create(client: httpx.AsyncClient, given: Any = "hi", *, key: str = "", **fields: Any) -> Any:
-    response = await client.post(
-        "/v1/responses", json={"input": given, **fields}, headers={"authorization": key}
-    )
+async def create(client: httpx.AsyncClient, given: Any = "hi", **fields: Any) -> Any:
+    response = await client.post("/v1/responses", json={"input": given, **fields})
     assert response.status_code == 200, response.text
     if fields.get("stream"):
         return checked_events(response.text)[-1]["response"]
     return checked_response(response.json())
 
 
-async def is_kept(client: httpx.AsyncClient, answer: Any, *, key: str = "") -> bool:
-    response = await client.get(f"/v1/responses/{answer['id']}", headers={"authorization": key})
+async def is_kept(client: httpx.AsyncClient, answer: Any) -> bool:
+    response = await client.get(f"/v1/responses/{answer['id']}")
     if response.status_code == 404:
         assert "made room for newer ones" in response.json()["error"]["message"]
         return False
@@ -95,7 +82,7 @@ async def test_an_answer_that_is_not_to_be_stored_is_not(client: httpx.AsyncClie
 
 async def test_a_server_that_stores_nothing_says_so(service: FakeModelService) -> None:
     transport = httpx.ASGITransport(create_app(service, ServerConfig(stored_responses=0)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         answer = await create(client)
         assert answer["store"] is False
         assert not await is_kept(client, answer)
@@ -287,8 +274,8 @@ async def test_an_answer_has_a_time_to_live(small: httpx.AsyncClient, clock: Han
 
 
 async def test_an_answer_is_its_callers_alone(small: httpx.AsyncClient) -> None:
-    answer = await create(small, [{"role": "user", "content": "x", "id": "mine"}], key="Bearer one")
-    assert await is_kept(small, answer, key="Bearer one")
+    answer = await create(small, [{"role": "user", "content": "x", "id": "mine"}])
+    assert await is_kept(small, answer)
     other = {"authorization": "Bearer two"}
     path = f"/v1/responses/{answer['id']}"
     unknown = (await small.get("/v1/responses/resp_x", headers=other)).json()["error"]
@@ -308,7 +295,7 @@ async def test_an_answer_is_its_callers_alone(small: httpx.AsyncClient) -> None:
     ):
         response = await small.post("/v1/responses", json=fields, headers=other)
         assert response.status_code == 404
-    assert await is_kept(small, answer, key="Bearer one")
+    assert await is_kept(small, answer)
 
 
 async def test_only_answers_that_came_to_an_end_are_kept(

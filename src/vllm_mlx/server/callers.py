@@ -8,6 +8,6 @@ CALLER = "vllm_mlx.caller"
 """Where a layer that tells callers apart notes in a request's scope whose it is: a text of theirs alone."""
 
 
-def caller(scope: Scope) -> str:
-    """The request's caller; empty where nobody tells callers apart."""
+def owner(scope: Scope) -> str:
+    """Whose a request is, and what it leaves; empty where nobody tells callers apart."""
     return str(scope.get(CALLER, ""))

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.server.body import beside_the_loop, read_body
-from vllm_mlx.server.callers import caller
+from vllm_mlx.server.callers import owner
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.responses import wire
@@ -35,7 +35,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
         stored = _is_stored(body, store)
         model = service.model(served_name(body)).id
         identity = new_id("resp")
-        earlier = look_up(body, store, caller(request.scope))
+        earlier = look_up(body, store, owner(request.scope))
 
         def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
             conversation, toolbox = assemble(body, earlier), decode_tools(body)
@@ -47,7 +47,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
 
         def keep(response: wire.Response) -> None:
             if stored:
-                store.add(caller(request.scope), _kept(response, items))
+                store.add(owner(request.scope), _kept(response, items))
 
         events = service.generate(await _fitted(service, body, generation))
         headers = {"x-request-id": identity}
@@ -62,7 +62,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
     async def count_input_tokens(request: Request) -> Response:
         """How many tokens the same body would have as the input of a response, cached ones included."""
         body = await read_body(request, CountInputRequest)
-        earlier = look_up(body, store, caller(request.scope))
+        earlier = look_up(body, store, owner(request.scope))
 
         def read() -> ChatInput:
             return decode_prompt(body, decode_tools(body), assemble(body, earlier))

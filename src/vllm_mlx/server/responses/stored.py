@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from vllm_mlx.core.errors import InvalidRequest, NotFound
 from vllm_mlx.server import sse
-from vllm_mlx.server.callers import caller
+from vllm_mlx.server.callers import owner
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses.answer import Framer
 from vllm_mlx.server.responses.replay import replay
@@ -32,7 +32,7 @@ def routes(store: ResponseStore) -> APIRouter:
         """A stored answer; whole, or as the stream of events it once was."""
         if request.query_params.keys() & {"include", "include[]"}:
             raise wrong("include", "is not supported here: an answer is given as it was made")
-        found = store.get(caller(request.scope), response_id)
+        found = store.get(owner(request.scope), response_id)
         if not stream:
             return _json(found.data)
         frames = Framer(after=starting_after).frames(list(replay(found.data)))
@@ -41,13 +41,13 @@ def routes(store: ResponseStore) -> APIRouter:
     @router.delete("/v1/responses/{response_id}")
     async def delete_response(request: Request, response_id: str) -> Response:
         """Forget a stored answer."""
-        store.delete(caller(request.scope), response_id)
+        store.delete(owner(request.scope), response_id)
         return _json(msgspec.json.encode({"id": response_id, "object": "response", "deleted": True}))
 
     @router.post("/v1/responses/{response_id}/cancel")
     async def cancel_response(request: Request, response_id: str) -> Response:
         """Answers run in the background can be cancelled; this server runs none."""
-        store.get(caller(request.scope), response_id)
+        store.get(owner(request.scope), response_id)
         raise InvalidRequest(
             "Only background responses can be cancelled, and this server runs none: "
             "closing the connection ends a running one.",
@@ -64,7 +64,7 @@ def routes(store: ResponseStore) -> APIRouter:
         order: Literal["asc", "desc"] = "desc",
     ) -> Response:
         """The items of a stored answer's own request, newest first unless `order` says otherwise."""
-        items = store.get(caller(request.scope), response_id).input
+        items = store.get(owner(request.scope), response_id).input
         if order == "desc":
             items = items[::-1]
         start = 0 if after is None else _place(items, after) + 1
