@@ -48,6 +48,7 @@ from vllm_mlx.service.choice import ChoiceStream
 TEXT = "The quick brown fox jumps over the lazy dog, and then it rests beside the old stone wall. "
 PROMPT_TOKENS = 400
 STEP_S = 0.004
+CHAT = "/v1/chat/completions"
 SHORT, LONG = "short answers", "long answers"
 FEW_TOKENS = 16
 
@@ -190,31 +191,31 @@ class Bench:
     def whole(self) -> dict[str, float]:
         """Everything in one process, application to `send`, for short answers and for longer ones."""
         few, many = FEW_TOKENS, FEW_TOKENS + self.tokens
-        return {SHORT: asyncio.run(self._whole(few)), LONG: asyncio.run(self._whole(many))}
+        return {SHORT: self.streams(CHAT, chat_body, few), LONG: self.streams(CHAT, chat_body, many)}
 
-    async def _whole(self, tokens: int) -> float:
+    def streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
+        """As many streams as there are rows, to the application's `send`.
+
+        Args:
+            body: the request of a row that shall have so many tokens.
+        """
+        return asyncio.run(self._streams(path, body, tokens))
+
+    async def _streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
         runner = self.runner(STEP_S)
         service = build_service(Config(), runner_factory=lambda: runner)
         app = create_app(service, ServerConfig())
         await service.start()
         await service.loaded()
         start = time.process_time()
-        counts = await asyncio.gather(*(self._post(app, row, tokens) for row in range(self.rows)))
+        counts = await asyncio.gather(*(self._post(app, path, body(row, tokens)) for row in range(self.rows)))
         spent = time.process_time() - start - runner.spent_s
         await service.drain(0.1)
         assert min(counts) >= tokens, "not every token came in a frame of its own"
         return spent
 
-    async def _post(self, app: ASGIApp, row: int, tokens: int) -> int:
-        body = json.dumps(
-            {
-                "model": "m",
-                "messages": [{"role": "user", "content": f"{row} " + TEXT * 16}],
-                "max_tokens": tokens,
-                "ignore_eos": True,
-                "stream": True,
-            }
-        ).encode()
+    async def _post(self, app: ASGIApp, path: str, fields: dict[str, object]) -> int:
+        body = json.dumps(fields).encode()
         received = [{"type": "http.request", "body": body, "more_body": False}]
         gone = asyncio.Event()
         frames = 0
@@ -236,8 +237,8 @@ class Bench:
             "http_version": "1.1",
             "method": "POST",
             "scheme": "http",
-            "path": "/v1/chat/completions",
-            "raw_path": b"/v1/chat/completions",
+            "path": path,
+            "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
             "headers": headers,
@@ -260,6 +261,17 @@ class Bench:
 
     def _output(self, row: int, token_id: int) -> TokenOutput:
         return TokenOutput(request_id=f"chatcmpl-{row:064}", choice=0, token_ids=[token_id])
+
+
+def chat_body(row: int, tokens: int) -> dict[str, object]:
+    """A chat completion of so many tokens; no two rows share a prompt."""
+    messages = [{"role": "user", "content": prompt(row)}]
+    return {"messages": messages, "max_tokens": tokens, "ignore_eos": True, "stream": True}
+
+
+def prompt(row: int) -> str:
+    """A text that no other row has."""
+    return f"{row} " + TEXT * 16
 
 
 def _time(work: Callable[[], object], times: int) -> float:

@@ -20,6 +20,7 @@ ROWS: dict[int, str] = {
     33: "POST /v1/chat/completions",
     34: "chat streams as server-sent events",
     35: "POST /v1/completions, with lists of prompts, echo and logprobs",
+    38: "POST /v1/responses: items, streams, tools, answers to go on from",
     39: "POST /v1/messages: streams, tools, system prompts, thoughts",
     40: "POST /v1/messages/count_tokens equals the input of the real call",
     41: "Olla's pass-through: a made-up x-api-key with a version header",

@@ -196,6 +196,15 @@ class ServerConfig:
     shutdown_timeout: float = setting(
         30.0, "seconds that running requests get to finish after SIGTERM", minimum=0
     )
+    stored_responses: int = setting(
+        1000, "most answers of /v1/responses kept in memory to go on from; 0 keeps none", minimum=0
+    )
+    stored_responses_mb: float = setting(
+        64.0, "most memory for kept answers in MiB", minimum=0, above_zero=True
+    )
+    stored_responses_ttl: float = setting(
+        86_400.0, "seconds until a kept answer that nobody asks for is gone", minimum=0, above_zero=True
+    )
     log_level: str = setting(
         "info", "least severe message to log", choices=("debug", "info", "warning", "error")
     )

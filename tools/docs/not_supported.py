@@ -31,12 +31,14 @@ TABLE = "REFUSED_FIELDS"
 """What a decoder calls its table of refused fields."""
 
 _CHAT, _TEXT, _MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+_RESPONSES = "/v1/responses"
 
 # Module of the server with such a table -> the routes that read it.
 ROUTES = {
     "openai.generation_decode": (_CHAT, _TEXT),
     "openai.chat_decode": (_CHAT,),
     "openai.completions_decode": (_TEXT,),
+    "responses.decode": (_RESPONSES, f"{_RESPONSES}/input_tokens"),
     "anthropic.messages_decode": (_MESSAGES, f"{_MESSAGES}/count_tokens"),
 }
 
@@ -58,6 +60,8 @@ _TURN = {"role": "user", "content": "Hello."}
 PLAIN: dict[str, dict[str, Any]] = {
     _CHAT: {"messages": [_TURN]},
     _TEXT: {"prompt": "Hello."},
+    _RESPONSES: {"input": "Hello."},
+    f"{_RESPONSES}/input_tokens": {"input": "Hello."},
     _MESSAGES: {"messages": [_TURN], "max_tokens": 8},
     f"{_MESSAGES}/count_tokens": {"messages": [_TURN]},
 }
@@ -100,6 +104,24 @@ ASKED = (
     Asked(_CHAT, "messages of the role `function`", {"messages": [{"role": "function", "content": "1"}]}),
     Asked(_TEXT, "`suffix`", {"suffix": "The end."}),
     Asked(_TEXT, "`best_of` above `n`", {"best_of": 2}),
+    Asked(_RESPONSES, "`background`", {"background": True}),
+    Asked(_RESPONSES, "tools of OpenAI's own", {"tools": [{"type": "web_search"}]}),
+    Asked(_RESPONSES, "tools of type `custom`", {"tools": [{"type": "custom", "name": "f"}]}),
+    Asked(
+        _RESPONSES,
+        "content of type `input_image`",
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": _PNG}]}]},
+    ),
+    Asked(
+        _RESPONSES,
+        "content of type `input_file`",
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+    ),
+    Asked(
+        _RESPONSES,
+        "items of hosted tools",
+        {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
+    ),
     Asked(_MESSAGES, "`tool_choice` of type `any`", {"tools": _TOOL, "tool_choice": {"type": "any"}}),
     Asked(
         _MESSAGES,

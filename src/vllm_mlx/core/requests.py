@@ -18,6 +18,7 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         template_kwargs: extra variables for the template (`enable_thinking` among them).
         continue_final_message: go on inside the last assistant turn and open no new one.
+        parallel_tool_calls: whether the answer may hold more than one call.
     """
 
     messages: tuple[Message, ...]
@@ -25,6 +26,7 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
     tool_choice: ToolChoice = ToolChoice()
     template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     continue_final_message: bool = False
+    parallel_tool_calls: bool = True
 
 
 class TextInput(msgspec.Struct, frozen=True):

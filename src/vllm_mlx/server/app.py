@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from vllm_mlx import __version__
 from vllm_mlx.config import AccessConfig, ServerConfig
+from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.server import models, pages
 from vllm_mlx.server.access.stack import middleware
 from vllm_mlx.server.admin import health, probes, status
@@ -25,6 +26,10 @@ from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.completions_schema import CompletionRequest
 from vllm_mlx.server.openai.errors import OpenAIError
 from vllm_mlx.server.openai.tokenize import DetokenizeRequest, TokenizeRequest
+from vllm_mlx.server.responses import create, stored
+from vllm_mlx.server.responses.errors import with_own_names
+from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
+from vllm_mlx.server.responses.store import ResponseStore
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop
 
@@ -33,6 +38,8 @@ _SCHEMAS: list[type[WireModel]] = [
     CompletionRequest,
     MessagesRequest,
     CountTokensRequest,
+    ResponsesRequest,
+    CountInputRequest,
     TokenizeRequest,
     DetokenizeRequest,
     ExecuteRequest,
@@ -58,11 +65,21 @@ def create_app(
     config: ServerConfig,
     access: AccessConfig = _NOTHING_SPECIAL,
     tool_loop: ToolLoop | None = None,
+    *,
+    clock: Clock = system_clock,
 ) -> FastAPI:
-    """The ASGI application over a service, and over tools that this server runs itself."""
+    """The ASGI application over a service, and over tools that this server runs itself.
+
+    Args:
+        clock: tells how old kept answers are.
+    """
     errors = ErrorResponses(
         default=openai_errors.error_response,
-        by_prefix={"/v1/messages": anthropic_errors.error_response, "/v1/models": models.error_response},
+        by_prefix={
+            "/v1/messages": anthropic_errors.error_response,
+            "/v1/models": models.error_response,
+            "/v1/responses": with_own_names(openai_errors.error_response),
+        },
     )
     app = FastAPI(
         title="vllm-mlx",
@@ -81,5 +98,13 @@ def create_app(
     app.include_router(status.routes(service, tools))
     app.include_router(listing.routes(tools))
     app.include_router(execute.routes(tools))
+    store = ResponseStore(
+        max_responses=config.stored_responses,
+        max_bytes=int(config.stored_responses_mb * 1024 * 1024),
+        ttl_s=config.stored_responses_ttl,
+        clock=clock,
+    )
+    app.include_router(create.routes(service, store))
+    app.include_router(stored.routes(store))
     complete(app, _SCHEMAS, _ERROR_SCHEMAS)
     return app

@@ -62,9 +62,13 @@ async def read_body(request: Request, schema: type[M]) -> M:
     return await asyncio.to_thread(_decode, body, schema)
 
 
-async def beside_the_loop(request: Request, work: Callable[[], T]) -> T:
-    """Do what takes longer for a larger body: on a thread where it is large, so that streams keep flowing."""
-    if len(await request.body()) <= _INLINE_BYTES:
+async def beside_the_loop(request: Request, work: Callable[[], T], *, also_bytes: int = 0) -> T:
+    """Do what takes longer for a larger body: on a thread where it is large, so that streams keep flowing.
+
+    Args:
+        also_bytes: how much else the work has to read.
+    """
+    if len(await request.body()) + also_bytes <= _INLINE_BYTES:
         return work()
     return await asyncio.to_thread(work)
 
@@ -128,5 +132,7 @@ def _steps(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 _SUBJECT = re.compile(r"^(Input|List|Dictionary) ")
 _INSTANCE = re.compile(r" or instance of \w+")
-_BRANCHES = frozenset({"str", "int", "float", "bool", "dict", "ContentPart", "NamedToolChoice"})
+_BRANCHES = frozenset(
+    {"str", "int", "float", "bool", "dict", "ContentPart", "NamedToolChoice", "ToolChoiceObject"}
+)
 """How pydantic names the branches of our unions in an error's location."""

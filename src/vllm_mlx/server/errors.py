@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -133,8 +134,13 @@ class ErrorResponses:
             response.headers.update(error.headers or {})
             return response
 
+        async def on_wrong_query(request: Request, error: Exception) -> Response:
+            assert isinstance(error, RequestValidationError)
+            return self.response(request.scope, _of_query(error))
+
         app.add_exception_handler(AppError, on_app_error)
         app.add_exception_handler(HTTPException, on_http_error)
+        app.add_exception_handler(RequestValidationError, on_wrong_query)
 
 
 def _long_body_follows(scope: Scope) -> bool:
@@ -151,3 +157,10 @@ def _of_http(request: Request, error: HTTPException) -> AppError:
     if error.status_code == 405:
         return InvalidRequest(f"The method is not allowed: {route}.", code="method_not_allowed")
     return InvalidRequest("The request cannot be served.", code="http_error")
+
+
+def _of_query(error: RequestValidationError) -> InvalidRequest:
+    """Of a query or path parameter; bodies are read by `server/body.py`."""
+    first = error.errors()[0]
+    name, reason = shorten(str(first["loc"][-1])), first["msg"].removeprefix("Input ")
+    return InvalidRequest(f"{name} {reason}", param=name)

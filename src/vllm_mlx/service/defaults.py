@@ -7,7 +7,7 @@ import secrets
 import msgspec
 
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
-from vllm_mlx.core.requests import GenerateRequest
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.wire import EngineRequest
 from vllm_mlx.service.loaded import LoadedModel
@@ -29,6 +29,8 @@ def engine_request(
         raise InvalidRequest("constrained output is not supported by this version", param="response_format")
     if request.thinking_budget is not None:
         raise InvalidRequest("a budget for thought is not supported by this version", param="thinking")
+    if isinstance(request.input, ChatInput) and request.input.tool_choice.mode in ("required", "named"):
+        raise InvalidRequest("forced calls of tools are not supported by this version", param="tool_choice")
     sampling = request.sampling.resolve(model.defaults)
     _check_token_ids(sampling, model.info.vocab_size)
     sampling = msgspec.structs.replace(sampling, max_tokens=_output_tokens(model, request, len(prompt_ids)))

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vllm_mlx.core.errors import AuthenticationFailed
+from vllm_mlx.server.callers import CALLER
 from vllm_mlx.server.errors import ErrorResponses
 from vllm_mlx.server.middleware import HttpMiddleware
 
 PUBLIC_PATH = b"/health"
 """As it stands on the wire. Everything else needs a key, whatever a router would make of it."""
 
-_CALLER = "vllm_mlx.caller"
 _MISSING = "Give an API key, as `Authorization: Bearer KEY` or as `x-api-key: KEY`."
 _WRONG = "The API key is not one of this server's."
 
@@ -73,7 +73,7 @@ class RequireKey(HttpMiddleware):
         """Pass the request on, or answer 401."""
         if not is_public(scope):
             try:
-                scope[_CALLER] = f"key {self._keys.caller(scope['headers'])}"
+                scope[CALLER] = f"key {self._keys.caller(scope['headers'])}"
             except AuthenticationFailed as error:
                 headers = {"www-authenticate": "Bearer"}
                 await self._errors.refuse(error, scope, receive, send, headers=headers)
@@ -89,7 +89,7 @@ def is_public(scope: Scope) -> bool:
 def caller(scope: Scope) -> str:
     """Who asks: a name for the key, or the client's address where none is needed."""
     client = scope.get("client")
-    return str(scope.get(_CALLER) or (client[0] if client else "unknown"))
+    return str(scope.get(CALLER) or (client[0] if client else "unknown"))
 
 
 def _shown(headers: Headers) -> tuple[list[bytes], list[bytes]]:

@@ -22,7 +22,7 @@ from vllm_mlx.core.events import (
 from vllm_mlx.core.events import Usage as CoreUsage
 from vllm_mlx.server import sse
 from vllm_mlx.server.anthropic import wire
-from vllm_mlx.server.anthropic.signatures import digest, seal
+from vllm_mlx.server.signatures import digest, seal
 
 _STOP_REASONS: dict[FinishReason, wire.StopReason] = {
     "stop": "end_turn",

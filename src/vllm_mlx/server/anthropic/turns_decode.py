@@ -11,8 +11,8 @@ import msgspec
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
 from vllm_mlx.server.anthropic.messages_schema import InputBlock, InputMessage, TextPart
-from vllm_mlx.server.anthropic.signatures import unseal
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.signatures import unseal
 
 T = TypeVar("T")
 

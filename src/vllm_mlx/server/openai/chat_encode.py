@@ -12,7 +12,6 @@ from vllm_mlx.core.events import (
     ServedEvent,
     Started,
     TextDelta,
-    TokenLogprob,
     ToolCallDelta,
     ToolCallStart,
     ToolRunFinished,
@@ -20,7 +19,8 @@ from vllm_mlx.core.events import (
     ToolRunsStopped,
     ToolRunStarted,
 )
-from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, finite, to_json
+from vllm_mlx.server.logprobs import Logprob, wire_logprobs
+from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, to_json
 from vllm_mlx.server.openai.mcp_encode import McpCallPiece, mcp_piece
 
 
@@ -50,23 +50,6 @@ class Delta(msgspec.Struct, omit_defaults=True):
     tool_calls: tuple[ToolCallPiece, ...] | None = None
     mcp_calls: tuple[McpCallPiece, ...] | None = None
     mcp_stopped: ToolRunLimit | None = None
-
-
-class Alternative(msgspec.Struct):
-    """A token that could have stood there."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class Logprob(msgspec.Struct):
-    """A token that stands there, and its alternatives."""
-
-    token: str
-    logprob: float | None
-    bytes: list[int]
-    top_logprobs: list[Alternative]
 
 
 class ChoiceChunk(msgspec.Struct):
@@ -118,7 +101,7 @@ class ChatEncoder:
                 return ChoiceChunk(event.choice, _run_delta(event))
 
     def _piece(self, event: TextDelta | ReasoningDelta, delta: Delta) -> ChoiceChunk | None:
-        logprobs = _logprobs(event.logprobs) if self._logprobs else None
+        logprobs = wire_logprobs(event.logprobs) if self._logprobs else None
         if not event.text and not logprobs:
             return None
         return ChoiceChunk(event.choice, delta, logprobs)
@@ -133,18 +116,6 @@ def _run_delta(event: ToolRunStarted | ToolRunFinished | ToolRunsStopped) -> Del
     if isinstance(event, ToolRunsStopped):
         return Delta(mcp_stopped=event.limit)
     return Delta(mcp_calls=(mcp_piece(event),))
-
-
-def _logprobs(tokens: tuple[TokenLogprob, ...]) -> list[Logprob]:
-    return [
-        Logprob(
-            token.token,
-            None if token.logprob is None else finite(token.logprob),
-            list(token.raw),
-            [Alternative(other.token, finite(other.logprob), list(other.raw)) for other in token.top],
-        )
-        for token in tokens
-    ]
 
 
 class ChatStream:

@@ -18,7 +18,8 @@ from vllm_mlx.core.events import (
     TokenLogprob,
     Usage,
 )
-from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, finite, to_json
+from vllm_mlx.server.logprobs import finite
+from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, to_json
 
 
 class Logprobs(msgspec.Struct):

@@ -11,9 +11,6 @@ from vllm_mlx import __version__
 from vllm_mlx.core.events import Timings, Usage
 from vllm_mlx.server import sse
 
-LOWEST_LOGPROB = -9999.0
-"""Stands for minus infinity, which JSON has not; OpenAI uses the same number."""
-
 FINGERPRINT = f"vllm-mlx-{__version__}"
 
 to_json = msgspec.json.Encoder().encode
@@ -89,8 +86,3 @@ class Framer:
         if not self._usage:
             return b""
         return sse.frame(to_json(self._fields | {"choices": []} | chunk.fields()))
-
-
-def finite(logprob: float) -> float:
-    """A logprob that JSON can hold."""
-    return max(logprob, LOWEST_LOGPROB)

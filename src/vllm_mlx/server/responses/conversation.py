@@ -1,0 +1,140 @@
+"""The items that a request is about: those of earlier answers, those it refers to, and its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from vllm_mlx.server.responses.encode import new_id
+from vllm_mlx.server.responses.schema import ContentPart, CountInputRequest, InputItem
+from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredResponse
+from vllm_mlx.server.responses.tools_decode import wrong
+from vllm_mlx.server.responses.wire import to_json
+
+_PREFIXES = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """Items in order.
+
+    Attributes:
+        items: all of them.
+        where: what an error calls each.
+        own: how many of the last are the request's own.
+    """
+
+    items: tuple[InputItem, ...]
+    where: tuple[str, ...]
+    own: int
+
+    def stored(self) -> tuple[StoredItem, ...]:
+        """The request's own items as they are listed."""
+        return tuple(_stored(item) for item in self.items[len(self.items) - self.own :])
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """What a request needs of earlier answers: those it goes on from, and items it refers to by id."""
+
+    turns: Sequence[StoredResponse] = ()
+    items: Mapping[str, bytes] = {}
+
+    def size_bytes(self) -> int:
+        """How much there is to read."""
+        return sum(turn.size_bytes() for turn in self.turns) + sum(map(len, self.items.values()))
+
+
+def look_up(body: CountInputRequest, store: ResponseStore, caller: str) -> Earlier:
+    """Find what a request needs of earlier answers.
+
+    Raises:
+        NotFound: some of it is not stored, or no more.
+        InvalidRequest: it refers to one item twice.
+    """
+    turns = store.chain(caller, body.previous_response_id) if body.previous_response_id is not None else ()
+    items: dict[str, bytes] = {}
+    if not isinstance(body.input, str):
+        for i, item in enumerate(body.input or ()):
+            if item.type == "item_reference" and item.id is not None:
+                if item.id in items:  # else a short body could be made of any number of long items
+                    raise wrong(f"input[{i}].id", "is that of an earlier item_reference")
+                items[item.id] = store.item(caller, item.id, f"input[{i}].id")
+    return Earlier(turns, items)
+
+
+def assemble(body: CountInputRequest, earlier: Earlier) -> Conversation:
+    """All items of a request.
+
+    Raises:
+        InvalidRequest: there is no input.
+    """
+    own = _own(body, earlier.items)
+    before = [_parse(item.data) for turn in earlier.turns for item in (*turn.input, *turn.output)]
+    where = ["previous_response_id"] * len(before) + [f"input[{i}]" for i in range(len(own))]
+    return Conversation((*before, *own), tuple(where), len(own))
+
+
+def _own(body: CountInputRequest, referred: Mapping[str, bytes]) -> list[InputItem]:
+    if body.input is None:
+        raise wrong("input", "is required")
+    if isinstance(body.input, str):
+        return [InputItem.model_validate({"type": "message", "role": "user", "content": body.input})]
+    return [_resolved(item, f"input[{i}]", referred) for i, item in enumerate(body.input)]
+
+
+def _resolved(item: InputItem, where: str, referred: Mapping[str, bytes]) -> InputItem:
+    if item.type != "item_reference":
+        return item
+    if item.id is None:
+        raise wrong(f"{where}.id", "is missing")
+    return _parse(referred[item.id])
+
+
+def _parse(data: bytes) -> InputItem:
+    return InputItem.model_validate(msgspec.json.decode(data))
+
+
+def _stored(item: InputItem) -> StoredItem:
+    kind = item.type or "message"
+    fields: dict[str, Any] = {"id": item.id or new_id(_PREFIXES.get(kind, "msg")), "type": kind}
+    match kind:
+        case "function_call":
+            fields |= {
+                "call_id": item.call_id,
+                "name": item.name,
+                "arguments": item.arguments or "{}",
+                "status": "completed",
+            }
+            fields |= {} if item.namespace is None else {"namespace": item.namespace}
+        case "function_call_output":
+            output = item.output if isinstance(item.output, str) else _parts(item.output or ())
+            fields |= {"call_id": item.call_id, "output": output, "status": "completed"}
+        case "reasoning":
+            fields["summary"] = _parts(item.summary or ())
+            if item.content is not None:
+                fields["content"] = _said(item, "reasoning_text")
+            if item.encrypted_content is not None:
+                fields["encrypted_content"] = item.encrypted_content
+        case _:
+            kind_of_text = "output_text" if item.role == "assistant" else "input_text"
+            fields |= {"role": item.role, "status": "completed", "content": _said(item, kind_of_text)}
+            fields |= {} if item.phase is None else {"phase": item.phase}
+    return StoredItem(fields["id"], to_json(fields))
+
+
+def _said(item: InputItem, kind_of_text: str) -> list[dict[str, Any]]:
+    if isinstance(item.content, str):
+        return _parts([ContentPart(type=kind_of_text, text=item.content)])
+    return _parts(item.content or ())
+
+
+def _parts(parts: Sequence[ContentPart]) -> list[dict[str, Any]]:
+    return [_part(part) for part in parts]
+
+
+def _part(part: ContentPart) -> dict[str, Any]:
+    if part.type == "refusal":
+        return {"type": "refusal", "refusal": part.refusal}
+    annotations: dict[str, Any] = {"annotations": []} if part.type == "output_text" else {}
+    return {"type": part.type, "text": part.text, **annotations}

@@ -1,0 +1,102 @@
+"""POST /v1/responses and POST /v1/responses/input_tokens."""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.server.body import beside_the_loop, read_body
+from vllm_mlx.server.callers import owner
+from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
+from vllm_mlx.server.responses import wire
+from vllm_mlx.server.responses.answer import Framer, StreamedAnswer, WholeAnswer
+from vllm_mlx.server.responses.conversation import assemble, look_up
+from vllm_mlx.server.responses.decode import decode, decode_prompt, decode_shown, opening, served_name
+from vllm_mlx.server.responses.encode import ResponsesEncoder, new_id
+from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
+from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredResponse
+from vllm_mlx.server.responses.tools_decode import Toolbox, decode_tools, wrong
+from vllm_mlx.server.responses.truncation import fitted
+from vllm_mlx.service.port import ModelService
+
+
+def routes(service: ModelService, store: ResponseStore) -> APIRouter:
+    """The routes, over a model service and the answers it has given."""
+    router = APIRouter(tags=["responses"])
+
+    @router.post("/v1/responses", openapi_extra=json_body(ResponsesRequest))
+    async def create_response(request: Request) -> Response:
+        """Go on with a conversation, given as items; at once, or as a stream of server-sent events."""
+        body = await read_body(request, ResponsesRequest)
+        stored = _is_stored(body, store)
+        model = service.model(served_name(body)).id
+        identity = new_id("resp")
+        earlier = look_up(body, store, owner(request.scope))
+
+        def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
+            conversation, toolbox = assemble(body, earlier), decode_tools(body)
+            generation = decode(body, toolbox, conversation, identity)
+            return toolbox, generation, conversation.stored() if stored else ()
+
+        toolbox, generation, items = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
+        encoder = ResponsesEncoder(opening(body, identity, model, stored=stored), toolbox, decode_shown(body))
+
+        def keep(response: wire.Response) -> None:
+            if stored:
+                store.add(owner(request.scope), _kept(response, items))
+
+        events = service.generate(await _fitted(service, body, generation))
+        headers = {"x-request-id": identity}
+        if body.stream:
+            padded = body.stream_options is not None and bool(body.stream_options.include_obfuscation)
+            answer = StreamedAnswer(encoder, Framer(padded=padded), keep)
+            return EventStream(events, answer.frames, StreamStyle(answer.failed, end=b""), headers)
+        whole = WholeAnswer(encoder, keep)
+        return WholeReply(events, whole.add, whole.body, headers)
+
+    @router.post("/v1/responses/input_tokens", openapi_extra=json_body(CountInputRequest))
+    async def count_input_tokens(request: Request) -> Response:
+        """How many tokens the same body would have as the input of a response, cached ones included."""
+        body = await read_body(request, CountInputRequest)
+        earlier = look_up(body, store, owner(request.scope))
+
+        def read() -> ChatInput:
+            return decode_prompt(body, decode_tools(body), assemble(body, earlier))
+
+        chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
+        if body.truncation == "auto":
+            chat = await fitted(service, served_name(body), chat, None)
+        ids = await service.tokenize(served_name(body), chat)
+        answer = {"object": "response.input_tokens", "input_tokens": len(ids)}
+        return Response(msgspec.json.encode(answer), media_type="application/json")
+
+    return router
+
+
+def _is_stored(body: ResponsesRequest, store: ResponseStore) -> bool:
+    if body.store and not store.on:
+        raise wrong("store", "is true, but this server stores no responses")
+    return store.on and body.store is not False
+
+
+async def _fitted(
+    service: ModelService, body: ResponsesRequest, generation: GenerateRequest
+) -> GenerateRequest:
+    if body.truncation != "auto" or not isinstance(generation.input, ChatInput):
+        return generation
+    chat = await fitted(service, generation.model, generation.input, body.max_output_tokens)
+    return msgspec.structs.replace(generation, input=chat)
+
+
+def _kept(response: wire.Response, items: tuple[StoredItem, ...]) -> StoredResponse:
+    return StoredResponse(
+        id=response.id,
+        data=wire.to_json(response),
+        input=items,
+        output=tuple(StoredItem(item.id, wire.to_json(item)) for item in response.output),
+        previous_id=response.previous_response_id,
+    )

@@ -1,0 +1,167 @@
+"""Tools on offer and the choice among them; namespaces, flat for the model, are unfolded in its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.responses.schema import (
+    MAX_TOOLS,
+    CountInputRequest,
+    FunctionTool,
+    InputTool,
+    ToolChoiceObject,
+    ToolName,
+)
+
+_BETWEEN = "__"
+"""Between a namespace and a name; a function's name may hold letters, digits, `_` and `-` only."""
+
+
+class Toolbox(msgspec.Struct, frozen=True):
+    """What the model may call, and how its calls are named to the client.
+
+    Attributes:
+        specs: the functions, as the model sees them.
+        choice: whether it must call one.
+        names: a name as the model knows it, to namespace and name as the client does.
+    """
+
+    specs: tuple[ToolSpec, ...]
+    choice: ToolChoice
+    names: dict[str, tuple[str, str]]
+
+    def client_name(self, name: str) -> tuple[str | None, str]:
+        """Namespace, if it has one, and name of a function that the model called."""
+        return self.names.get(name, (None, name))
+
+
+def decode_tools(body: CountInputRequest) -> Toolbox:
+    """The tools of a request.
+
+    Raises:
+        InvalidRequest: a tool that this server has not, two of one name, or a choice of what is not on offer.
+    """
+    specs: list[ToolSpec] = []
+    names: dict[str, tuple[str, str]] = {}
+    for i, tool in enumerate(body.tools or ()):
+        where = f"tools[{i}]"
+        if tool.type == "namespace":
+            for name, spec in _namespace(tool, where):
+                names[spec.name] = name
+                specs.append(spec)
+        else:
+            specs.append(_function(tool, where))
+    if len(specs) > MAX_TOOLS:
+        raise wrong("tools", f"hold more than {MAX_TOOLS} functions")
+    if len({spec.name for spec in specs}) < len(specs):
+        raise wrong("tools", "must have names of their own")
+    return _choose(body.tool_choice, tuple(specs), names)
+
+
+def model_name(namespace: str | None, name: str) -> str:
+    """A function's name as the model knows it."""
+    return name if namespace is None else namespace + _BETWEEN + name
+
+
+def echoed(tools: Sequence[InputTool] | None) -> list[dict[str, Any]]:
+    """The tools as an answer repeats them."""
+    return [
+        {"type": "namespace", "name": tool.name, "description": tool.description or "", "tools": _plain(tool)}
+        if tool.type == "namespace"
+        else _echoed_function(tool)
+        for tool in tools or ()
+    ]
+
+
+def _plain(tool: InputTool) -> list[dict[str, Any]]:
+    return [_echoed_function(function) for function in tool.tools or ()]
+
+
+def _echoed_function(tool: FunctionTool) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+        "strict": bool(tool.strict),
+    }
+
+
+def _namespace(tool: InputTool, where: str) -> list[tuple[tuple[str, str], ToolSpec]]:
+    if not tool.name:
+        raise wrong(f"{where}.name", "is missing")
+    found = []
+    for i, function in enumerate(tool.tools or ()):
+        spec = _function(function, f"{where}.tools[{i}]")
+        flat = msgspec.structs.replace(spec, name=model_name(tool.name, spec.name))
+        found.append(((tool.name, spec.name), flat))
+    return found
+
+
+def _function(tool: FunctionTool, where: str) -> ToolSpec:
+    _refuse_others(tool.type, where)
+    if not tool.name:
+        raise wrong(f"{where}.name", "is missing")
+    return ToolSpec(
+        name=tool.name, description=tool.description, parameters=tool.parameters, strict=bool(tool.strict)
+    )
+
+
+def _refuse_others(kind: str, where: str) -> None:
+    if kind == "custom":
+        raise wrong(f"{where}.type", "is 'custom'; tools of free text are not supported: make it a function")
+    if kind != "function":
+        raise wrong(
+            f"{where}.type",
+            f"is {shorten(kind)!r}; this server has no tools of its own: leave it out, "
+            "or describe what your program can do as a function",
+        )
+
+
+def _choose(
+    choice: str | ToolChoiceObject | None, specs: tuple[ToolSpec, ...], names: dict[str, tuple[str, str]]
+) -> Toolbox:
+    if isinstance(choice, ToolChoiceObject):
+        if choice.type == "allowed_tools":
+            return _among(choice, specs, names)
+        name = _offered(choice, specs, "tool_choice")
+        return Toolbox(specs, ToolChoice("named", name), names)
+    if choice == "required":
+        return Toolbox(specs, _required(specs), names)
+    return Toolbox(specs, ToolChoice("none" if choice == "none" else "auto"), names)
+
+
+def _among(
+    choice: ToolChoiceObject, specs: tuple[ToolSpec, ...], names: dict[str, tuple[str, str]]
+) -> Toolbox:
+    """The model sees the allowed tools alone: what it does not know it cannot call."""
+    if choice.mode is None:
+        raise wrong("tool_choice.mode", "is missing")
+    named = {_offered(tool, specs, f"tool_choice.tools[{i}]") for i, tool in enumerate(choice.tools or ())}
+    allowed = tuple(spec for spec in specs if spec.name in named)
+    return Toolbox(allowed, _required(allowed) if choice.mode == "required" else ToolChoice("auto"), names)
+
+
+def _required(specs: tuple[ToolSpec, ...]) -> ToolChoice:
+    if not specs:
+        raise wrong("tool_choice", "is 'required', but there are no tools")
+    return ToolChoice("required")
+
+
+def _offered(tool: ToolName, specs: tuple[ToolSpec, ...], where: str) -> str:
+    _refuse_others(tool.type, where)
+    name = model_name(tool.namespace, tool.name or "")
+    if name not in {spec.name for spec in specs}:
+        raise wrong(f"{where}.name", "is not the name of a function in tools")
+    return name
+
+
+def wrong(field: str, reason: str) -> InvalidRequest:
+    """The error about a field."""
+    return InvalidRequest(f"{field} {reason}", param=field)

@@ -1,0 +1,183 @@
+"""POST /v1/responses: what the service sees of a body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.fakes.responses import asked, checked_response, prompt, whole
+from tests.fakes.service import FakeModelService
+
+from vllm_mlx.core.constraints import JsonObject, JsonSchema
+from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.requests import ChatInput
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.server.signatures import seal
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement(38)]
+
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a":1}'}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "ok"}
+F = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
+G = {"type": "function", "name": "g"}
+AGENTS = {"type": "namespace", "name": "agents", "description": "Helpers", "tools": [G]}
+
+
+def user(text: str) -> Message:
+    return Message("user", (Text(text),))
+
+
+async def test_items_become_turns(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    items = [
+        {"role": "developer", "content": "Be kind."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}], "id": "msg_1"},
+        {"role": "user", "content": [{"type": "input_text", "text": x} for x in "bc"]},
+        {
+            "type": "reasoning",
+            "id": "rs_1",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "t"}],
+        },
+        {
+            "type": "message",
+            "id": "msg_2",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "I look.", "annotations": []}],
+        },
+        CALL,
+        CALL | {"call_id": "d", "namespace": "agents", "name": "g", "arguments": ""},
+        OUTPUT | {"output": [{"type": "input_text", "text": x} for x in "xy"]},
+        OUTPUT | {"call_id": "d", "output": ""},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+        {"role": "system", "content": "Go on."},
+        {"role": "user", "content": ""},
+    ]
+    chat = await prompt(client, service, input=items, instructions="Be brief.")
+    assert chat.messages == (
+        Message("system", (Text("Be brief."), Text("\n\nBe kind."))),
+        Message("user", (Text("a"), Text("\n\nb"), Text("\n\nc"))),
+        Message(
+            "assistant",
+            (
+                Reasoning("t"),
+                Text("I look."),
+                ToolCall("c", "f", '{"a":1}'),
+                ToolCall("d", "agents__g", "{}"),
+            ),
+        ),
+        Message("tool", (ToolResult("c", "x\n\ny"), ToolResult("d", ""))),
+        Message("assistant", (Text("No."),)),
+        Message("system", (Text("Go on."),)),
+        Message("user", (Text(""),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("thought", "read"),
+    [
+        ({"content": [{"type": "reasoning_text", "text": "open"}]}, (Reasoning("open"),)),
+        ({"encrypted_content": seal("sealed")}, (Reasoning("sealed"),)),
+        ({"summary": [{"type": "summary_text", "text": x} for x in "ab"]}, (Reasoning("a\n\nb"),)),
+        ({"encrypted_content": "gAAAA-sealed-by-others"}, ()),
+    ],
+)
+async def test_a_thought_is_read_from_what_there_is_of_it(
+    client: httpx.AsyncClient, service: FakeModelService, thought: Any, read: Any
+) -> None:
+    items = [{"role": "user", "content": "a"}, {"type": "reasoning", "summary": [], **thought}]
+    chat = await prompt(client, service, input=[*items, {"role": "assistant", "content": "b"}])
+    assert chat.messages == (user("a"), Message("assistant", (*read, Text("b"))))
+
+
+SPEC_F = ToolSpec(name="f", description="d", parameters={"type": "object"}, strict=True)
+SPEC_G = ToolSpec(name="agents__g")
+
+
+@pytest.mark.parametrize(
+    ("choice", "specs", "read"),
+    [
+        (None, (SPEC_F, SPEC_G), ToolChoice("auto")),
+        ("auto", (SPEC_F, SPEC_G), ToolChoice("auto")),
+        ("none", (SPEC_F, SPEC_G), ToolChoice("none")),
+        ("required", (SPEC_F, SPEC_G), ToolChoice("required")),
+        ({"type": "function", "name": "f"}, (SPEC_F, SPEC_G), ToolChoice("named", "f")),
+        (
+            {"type": "function", "name": "g", "namespace": "agents"},
+            (SPEC_F, SPEC_G),
+            ToolChoice("named", "agents__g"),
+        ),
+        (
+            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]},
+            (SPEC_F,),
+            ToolChoice("required"),
+        ),
+        ({"type": "allowed_tools", "mode": "auto", "tools": []}, (), ToolChoice("auto")),
+    ],
+)
+async def test_tools_and_the_choice_among_them(
+    client: httpx.AsyncClient, service: FakeModelService, choice: Any, specs: Any, read: Any
+) -> None:
+    response = await client.post(
+        "/v1/responses", json={"input": "hi", "tools": [F, AGENTS], "tool_choice": choice}
+    )
+    answer = checked_response_with_choice(response.json())
+    chat = service.requests[-1].input
+    assert isinstance(chat, ChatInput)
+    assert (chat.tools, chat.tool_choice) == (specs, read)
+    assert answer["tool_choice"] == (choice or "auto")
+    assert [tool["name"] for tool in answer["tools"]] == ["f", "agents"]
+
+
+def checked_response_with_choice(body: Any) -> Any:
+    """A function's namespace in `tool_choice` is what Codex's tools need and the package does not know."""
+    if isinstance(body["tool_choice"], dict) and "namespace" in body["tool_choice"]:
+        return body
+    return checked_response(body)
+
+
+async def test_effort_none_is_no_thought(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    chat = await prompt(client, service, reasoning={"effort": "none"})
+    assert chat.template_kwargs == {"enable_thinking": False}
+    chat = await prompt(
+        client, service, reasoning={"effort": "none"}, chat_template_kwargs={"enable_thinking": True}
+    )
+    assert chat.template_kwargs == {"enable_thinking": True}
+
+
+async def test_a_count_is_of_the_same_prompt(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    fields: dict[str, Any] = {"input": [CALL, OUTPUT], "tools": [F], "instructions": "Be brief."}
+    chat = await prompt(client, service, **fields)
+    response = await client.post("/v1/responses/input_tokens", json=fields)
+    assert response.json() == {"object": "response.input_tokens", "input_tokens": 3}
+    assert service.tokenized == [(chat, True)]
+
+
+@pytest.mark.parametrize(
+    ("form", "constraint"),
+    [
+        ({"type": "text"}, None),
+        ({"type": "json_object"}, JsonObject()),
+        (
+            {"type": "json_schema", "name": "n", "schema": {"type": "array"}, "strict": True},
+            JsonSchema({"type": "array"}, "n"),
+        ),
+    ],
+)
+async def test_the_form_of_the_answer(
+    client: httpx.AsyncClient, service: FakeModelService, form: Any, constraint: Any
+) -> None:
+    answer = await whole(client, text={"format": form, "verbosity": "low"})
+    assert service.requests[-1].constraint == constraint
+    assert answer["text"]["verbosity"] == "low"
+    assert form.items() <= answer["text"]["format"].items()
+
+
+async def test_sampling_and_limits(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    fields = {"temperature": 0.5, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "seed": 7}
+    request = await asked(client, service, max_output_tokens=9, cache_salt="s", **fields)
+    sampling = request.sampling
+    assert {name: getattr(sampling, name) for name in fields} == fields
+    assert (sampling.max_tokens, request.cut_to_context, request.cache_salt) == (9, True, "s")
+    assert sampling.logprobs is None
