@@ -7,7 +7,7 @@ import secrets
 import msgspec
 
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
-from vllm_mlx.core.requests import GenerateRequest
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.wire import EngineRequest
 from vllm_mlx.service.loaded import LoadedModel
@@ -25,6 +25,8 @@ def engine_request(
         InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary, or a feature
             is asked for that this version has not.
     """
+    if isinstance(request.input, ChatInput) and request.input.tool_choice.mode in ("required", "named"):
+        raise InvalidRequest("a forced tool call is not supported by this version", param="tool_choice")
     if request.constraint is not None:
         raise InvalidRequest("constrained output is not supported by this version", param="response_format")
     if request.thinking_budget is not None:

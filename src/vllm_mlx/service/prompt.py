@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from vllm_mlx.chat.template import ChatTemplate
-from vllm_mlx.chat.template import Prompt as RenderedChat
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
 from vllm_mlx.core.requests import ChatInput, TextInput, TokenInput
@@ -28,11 +27,13 @@ class Prompt:
     Attributes:
         echo_text: the text to send back before the continuation, where the caller asked for it.
         in_reasoning: the prompt ends inside an open reasoning tag, so that the output begins with thought.
+        marked_tokens: tokens up to the caller's cache mark; 0 without one.
     """
 
     token_ids: list[int]
     echo_text: str | None = None
     in_reasoning: bool = False
+    marked_tokens: int = 0
 
 
 class PromptBuilder:
@@ -77,7 +78,9 @@ class PromptBuilder:
 
     async def render(self, chat: ChatInput) -> tuple[str, list[int]]:
         """A conversation as text and as token ids; fails as `build` does."""
-        rendered = await self._in_thread(lambda: self._render(chat))
+        rendered = await self._in_thread(
+            lambda: self._template.render(self._completed(chat), self._context_tokens)
+        )
         return rendered.text, rendered.token_ids
 
     async def decode(self, token_ids: list[int]) -> str:
@@ -105,8 +108,13 @@ class PromptBuilder:
     def _build(self, source: ChatInput | TextInput | TokenInput, add_special_tokens: bool) -> Prompt:
         match source:
             case ChatInput():
-                rendered = self._render(source)
-                prompt = Prompt(rendered.token_ids, in_reasoning=rendered.thinking)
+                chat = self._completed(source)
+                rendered = self._template.render(chat, self._context_tokens)
+                prompt = Prompt(
+                    rendered.token_ids,
+                    in_reasoning=rendered.thinking,
+                    marked_tokens=self._template.marked_tokens(chat, rendered),
+                )
             case TextInput(text=text, echo=echo):
                 ids = self._tokenizer.encode(
                     text, add_special_tokens=add_special_tokens, context_tokens=self._context_tokens
@@ -120,10 +128,10 @@ class PromptBuilder:
             raise InvalidRequest("The prompt is empty.", param="prompt")
         return prompt
 
-    def _render(self, chat: ChatInput) -> RenderedChat:
+    def _completed(self, chat: ChatInput) -> ChatInput:
+        """The conversation with every template variable that has a default."""
         variables = self._template_defaults | chat.template_kwargs
-        chat = msgspec.structs.replace(chat, template_kwargs=variables)
-        return self._template.render(chat, self._context_tokens)
+        return msgspec.structs.replace(chat, template_kwargs=variables)
 
     def _check_ids(self, token_ids: list[int] | tuple[int, ...], *, param: str) -> None:
         if token_ids and not 0 <= min(token_ids) <= max(token_ids) < self._vocab_size:
