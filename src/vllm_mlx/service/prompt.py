@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,10 +13,13 @@ from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
 from vllm_mlx.core.requests import ChatInput, TextInput, TokenInput
+from vllm_mlx.service.bounded import OutOfTime, run_bounded
 
 T = TypeVar("T")
 WORKERS = 2
 """Threads for templates and tokenisers: both release Python's lock only in part, so more would not help."""
+LIMIT_S = 60.0
+"""A template with loops in loops over a long conversation would hold its thread for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class PromptBuilder:
         context_tokens: the model's; what is far longer is refused before it costs much.
         max_pending: prompts that may wait for a thread; one more is refused as overload.
         template_defaults: template variables where a request does not set them.
+        limit_s: what one prompt may take on its thread.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class PromptBuilder:
         context_tokens: int,
         max_pending: int,
         template_defaults: Mapping[str, Any] | None = None,
+        limit_s: float = LIMIT_S,
     ) -> None:
         self._tokenizer = tokenizer
         self._template = template
@@ -62,6 +66,7 @@ class PromptBuilder:
         self._context_tokens = context_tokens
         self._max_pending = max_pending
         self._template_defaults = dict(template_defaults or {})
+        self._limit_s = limit_s
         self._pending = 0
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="prompt")
 
@@ -71,7 +76,8 @@ class PromptBuilder:
         """Render, tokenise, check.
 
         Raises:
-            InvalidRequest: empty prompt, ids outside the vocabulary, a conversation the template refuses.
+            InvalidRequest: empty prompt, ids outside the vocabulary, a conversation the template refuses or
+                takes too long for.
             Overloaded: too many prompts wait already.
         """
         return await self._in_thread(lambda: self._build(source, add_special_tokens))
@@ -101,7 +107,11 @@ class PromptBuilder:
             raise Overloaded("Too many requests are waiting.", retry_after_s=1.0)
         self._pending += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await run_bounded(self._threads, work, self._limit_s)
+        except OutOfTime:
+            raise InvalidRequest(
+                f"The prompt took more than {self._limit_s:g} s to prepare.", code="prompt_too_slow"
+            ) from None
         finally:
             self._pending -= 1
 
