@@ -28,7 +28,7 @@ _TYPES = {
 _TOO_LONG = "prompt is too long: "
 """Anthropic's words: agents look for them, and shorten the conversation."""
 
-THREAD_REFUSED = "thread_unsupported_request"
+NO_THREADS = "thread_unsupported_request"
 """Anthropic's code for a conversation that the server cannot hold. The tool runner of its package asks for
 one, and at this code goes on by sending all turns itself."""
 
@@ -68,6 +68,6 @@ def _body(error: AppError, status: int, identity: str) -> bytes:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     message = _TOO_LONG + error.message if isinstance(error, ContextOverflow) else error.message
     fields: dict[str, Any] = {"type": kind, "message": shorten(message, MESSAGE_CHARS)}
-    if error.code == THREAD_REFUSED:
-        fields["details"] = {"error_code": THREAD_REFUSED}
+    if error.code == NO_THREADS:
+        fields["details"] = {"error_code": NO_THREADS}
     return msgspec.json.encode({"type": "error", "error": fields, "request_id": identity})

@@ -9,7 +9,7 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.server.anthropic.blocks_decode import wrong
-from vllm_mlx.server.anthropic.errors import THREAD_REFUSED
+from vllm_mlx.server.anthropic.errors import NO_THREADS
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
 from vllm_mlx.server.anthropic.turns_decode import decode_conversation
@@ -60,7 +60,7 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
     """
     for name, value in (body.model_extra or {}).items():
         if name in REFUSED_FIELDS and value:
-            code = THREAD_REFUSED if name == "thread" else None
+            code = NO_THREADS if name == "thread" else None
             raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name, code=code)
     conversation = decode_conversation(body)
     tools = decode_tools(body.tools or [])
