@@ -8,13 +8,14 @@ PORT ?= 8000
 # Which Python to make the environment from; empty looks for one.
 PYTHON ?=
 
-.PHONY: help setup demo test test-slow families check fix bench docs lock build clean
+.PHONY: help setup demo test test-slow fuzz families check fix bench docs lock build clean
 
 help:
 	@echo "make setup      make the environment in $(VENV)/"
 	@echo "make demo       serve the bundled model on 127.0.0.1:$(PORT) and ask it a question (PORT= changes it)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the proofs that take long"
+	@echo "make fuzz       send made-up requests to every route (installs schemathesis in $(VENV)-fuzz/)"
 	@echo "make families   prove every family of mlx-lm and record that"
 	@echo "make check      lint, format, types, import contracts, generated docs"
 	@echo "make fix        let the linter and the formatter mend what they can"
@@ -36,6 +37,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(BIN)/python -m pytest -q -m slow
+
+fuzz: $(READY)
+	@sh tools/fuzz.sh $(VENV) $(VENV)-fuzz
 
 families: $(READY)
 	@$(BIN)/python -m tools.families

@@ -24,6 +24,7 @@ ROWS: dict[int, str] = {
     39: "POST /v1/messages: streams, tools, system prompts, thoughts",
     40: "POST /v1/messages/count_tokens equals the input of the real call",
     41: "Olla's pass-through: a made-up x-api-key with a version header",
+    42: "Claude Code works with a base URL and any key",
     43: "the OpenAI SDK works with any key and with model `default`",
     44: "the Anthropic SDK works with any key and with model `default`",
     54: "one process serves its dialects side by side",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer as ModelTokenizer
+
+TAGS = ("<think>", "</think>")
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. Isn't it? 'Tis so, they say .",
@@ -139,3 +144,17 @@ def tokenizers_by_kind(folders: dict[str, Path]) -> dict[str, ModelTokenizer]:
 @pytest.fixture(scope="session")
 def byte_level_tokenizer(tokenizers_by_kind: dict[str, ModelTokenizer]) -> ModelTokenizer:
     return tokenizers_by_kind["byte_level"]
+
+
+@pytest.fixture
+def of(folders: dict[str, Path], tmp_path: Path) -> Callable[[Any], ChatTemplate]:
+    """Makes a model with the given chat template."""
+
+    def make(source: Any) -> ChatTemplate:
+        folder = tmp_path / "model"
+        shutil.copytree(folders["byte_level"], folder, dirs_exist_ok=True)
+        settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": source}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        return ChatTemplate(ModelTokenizer.load(folder), TAGS)
+
+    return make

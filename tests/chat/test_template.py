@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,20 +28,6 @@ def chat(*messages: Message, **settings: Any) -> ChatInput:
 @pytest.fixture
 def template(byte_level_tokenizer: Tokenizer) -> ChatTemplate:
     return ChatTemplate(byte_level_tokenizer, TAGS)
-
-
-@pytest.fixture
-def of(folders: dict[str, Path], tmp_path: Path) -> Callable[[Any], ChatTemplate]:
-    """Makes a model with the given chat template."""
-
-    def make(source: Any) -> ChatTemplate:
-        folder = tmp_path / "model"
-        shutil.copytree(folders["byte_level"], folder, dirs_exist_ok=True)
-        settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": source}
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-        return ChatTemplate(Tokenizer.load(folder), TAGS)
-
-    return make
 
 
 def test_a_conversation_becomes_text_and_the_same_ids(

@@ -20,7 +20,8 @@ TOOLS: Any = [
         "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     }
 ]
-THINKING: Any = {"type": "enabled", "budget_tokens": 1024}
+THINKING: Any = {"type": "adaptive"}
+KEEP: Any = {"type": "ephemeral"}
 
 
 def user(text: str) -> Any:
@@ -55,7 +56,10 @@ def test_one_process_serves_both_clients(tiny: Server) -> None:
 
 
 def all_input(message: anthropic.types.Message) -> int:
-    usage = message.usage
+    return all_input_of(message.usage)
+
+
+def all_input_of(usage: anthropic.types.Usage) -> int:
     return (
         usage.input_tokens + (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
     )
@@ -89,9 +93,8 @@ def test_a_thought_and_a_tool_call(claude: anthropic.Anthropic, streamed: bool) 
 def test_a_request_switches_thinking(claude: anthropic.Anthropic) -> None:
     (text,) = claude.messages.create(**fields("Hi")).content
     assert text.text == "No thought."  # type: ignore[union-attr]
-    for thinking in (THINKING, {"type": "adaptive"}):
-        thought, text = claude.messages.create(**fields("Hi", thinking=thinking)).content
-        assert (thought.thinking, text.text) == ("Hm.", "A thought.")  # type: ignore[union-attr]
+    thought, text = claude.messages.create(**fields("Hi", thinking=THINKING)).content
+    assert (thought.thinking, text.text) == ("Hm.", "A thought.")  # type: ignore[union-attr]
 
 
 @pytest.mark.requirement(39)
@@ -145,6 +148,26 @@ CONVERSATIONS: list[dict[str, Any]] = [
             },
         ]
     ),
+    fields("Hi", system="x-anthropic-billing-header: cc_version=1;\nBe kind.", cache_control=KEEP),
+    fields("Hi", system=[{"type": "text", "text": "Be kind.", "cache_control": KEEP}]),
+    fields("Hi", tools=[{"type": "bash_20250124", "name": "bash", "cache_control": KEEP}]),
+    fields([*user("Hi"), {"role": "system", "content": "Be brief."}], output_config={"effort": "low"}),
+    fields(
+        [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "document",
+                        "source": {"type": "text", "media_type": "text/plain", "data": "Well."},
+                        "title": "Log",
+                        "cache_control": KEEP,
+                    },
+                    {"type": "text", "text": "Hi"},
+                ],
+            }
+        ]
+    ),
 ]
 
 
@@ -157,6 +180,36 @@ def test_a_count_equals_the_input_of_the_real_call(claude: anthropic.Anthropic, 
         assert all_input(claude.messages.create(**asked)) == tokens
     again = claude.messages.create(**asked).usage
     assert again.cache_read_input_tokens == (tokens - 1) // 16 * 16
+
+
+@pytest.mark.requirement(39, 42)
+def test_what_was_marked_is_written_once_and_read_after_that(claude: anthropic.Anthropic) -> None:
+    system = [{"type": "text", "text": "Never asked before. " * 10, "cache_control": KEEP}]
+    first = claude.messages.create(**fields("Hi", system=system)).usage
+    assert first.cache_read_input_tokens == 0
+    # One token a byte: the marked prompt in its turn, and the opening of the next one.
+    marked = len("<|im_start|>system\n") - 11 + 200 + len("<|im_end|>\n") - 9 + len("<|im_start|>user\n") - 11
+    assert first.cache_creation_input_tokens == marked
+    again = claude.messages.create(**fields("Hi", system=system)).usage
+    assert again.cache_read_input_tokens == (all_input_of(first) - 1) // 16 * 16
+    assert again.cache_creation_input_tokens == 0
+    longer = claude.messages.create(**fields("Hi" * 50, system=system, cache_control=KEEP)).usage
+    assert longer.cache_read_input_tokens == marked // 16 * 16
+    # All was marked: only what opens the answer is plain input.
+    assert longer.input_tokens == len("<|im_start|>assistant\n") - 11 + len("<think>\n\n</think>\n\n") - 13
+
+
+@pytest.mark.requirement(42)
+def test_the_changing_line_of_claude_code_does_not_end_the_shared_prefix(
+    claude: anthropic.Anthropic,
+) -> None:
+    def ask(line: str) -> anthropic.types.Usage:
+        blocks = [{"type": "text", "text": line}, {"type": "text", "text": "You are an agent. " * 20}]
+        return claude.messages.create(**fields("Hi", system=blocks)).usage
+
+    first = ask("x-anthropic-billing-header: cc_version=2.1.197; cch=1f2e3;")
+    again = ask("x-anthropic-billing-header: cc_version=2.1.198; cch=0a9b8c7d;")
+    assert again.cache_read_input_tokens == (all_input_of(first) - 1) // 16 * 16
 
 
 @pytest.mark.requirement(39)

@@ -40,10 +40,13 @@ def token(text: str, logprob: float | None = -0.5, *, others: Sequence[str] = ()
     return TokenLogprob(token_id=7, token=text, raw=text.encode(), logprob=logprob, top=top)
 
 
-def completed(completion_tokens: int = 2, prompt_tokens: int = 5, cached: int = 3) -> Completed:
-    return Completed(
-        Usage(prompt_tokens, completion_tokens, cached_tokens=cached, reasoning_tokens=1), Timings(12.5, 30.0)
+def completed(
+    completion_tokens: int = 2, prompt_tokens: int = 5, cached: int = 3, marked: int = 0
+) -> Completed:
+    usage = Usage(
+        prompt_tokens, completion_tokens, cached_tokens=cached, reasoning_tokens=1, marked_tokens=marked
     )
+    return Completed(usage, Timings(12.5, 30.0))
 
 
 def spoken(text: str, *, choice: int = 0, reason: str = "stop") -> list[Event]:

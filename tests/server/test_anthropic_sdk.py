@@ -8,11 +8,15 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from pydantic import BaseModel
 from tests.fakes.service import HANG, FakeModelService, completed, spoken
 from tests.limits import LIMIT_S
 
+from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.errors import ContextOverflow, Overloaded, Unavailable
 from vllm_mlx.core.events import Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta, ToolCallStart
+from vllm_mlx.core.messages import ToolResult
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
 
 pytestmark = pytest.mark.requirement(39, 44)
 
@@ -89,6 +93,43 @@ def test_the_beta_routes(claude: anthropic.Anthropic) -> None:
     )
     assert message.content[0].text == "hello big world"  # type: ignore[union-attr]
     assert claude.beta.messages.count_tokens(model="default", messages=HI).input_tokens == 3
+
+
+class Sum(BaseModel):
+    """What the answer shall be."""
+
+    total: int
+
+
+def test_an_answer_of_a_type(claude: anthropic.Anthropic, service: FakeModelService) -> None:
+    service.script = [*spoken('{"total": 42}'), completed()]
+    fields: Any = {"model": "default", "max_tokens": 64, "messages": HI, "output_format": Sum}
+    assert claude.messages.parse(**fields).parsed_output == Sum(total=42)
+    assert claude.beta.messages.parse(**fields).parsed_output == Sum(total=42)
+    with claude.messages.stream(**fields) as stream:
+        assert stream.get_final_message().parsed_output == Sum(total=42)
+    for request in service.requests:
+        assert isinstance(request.constraint, JsonSchema)
+        assert isinstance(request.constraint.schema, dict)
+        assert request.constraint.schema["required"] == ["total"]
+
+
+def test_the_package_runs_a_tool_and_sends_its_result(
+    claude: anthropic.Anthropic, service: FakeModelService
+) -> None:
+    @anthropic.beta_tool
+    def f(a: str) -> str:
+        """Does f."""
+        return f"done with {a}"
+
+    def script(request: GenerateRequest) -> Any:
+        assert isinstance(request.input, ChatInput)
+        results = [part.text for part in request.input.messages[-1].parts if isinstance(part, ToolResult)]
+        return [*spoken(f"It is {results[0]}."), completed()] if results else THOUGHT_AND_CALL
+
+    service.script = script
+    runner = claude.beta.messages.tool_runner(model="default", max_tokens=64, messages=HI, tools=[f])
+    assert runner.until_done().content[-1].text == "It is done with 日本."  # type: ignore[union-attr]
 
 
 def test_count_tokens(claude: anthropic.Anthropic) -> None:

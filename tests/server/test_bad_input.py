@@ -21,6 +21,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
 
 USER = {"role": "user", "content": "hi"}
 TOOL = {"type": "function", "function": {"name": "f"}}
+CALL = {"id": "c", **TOOL}
+CALLING = {"role": "assistant", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "x"}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
@@ -59,6 +62,15 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
         "messages[0].tool_calls[0].function.arguments",
     ),
     (turn(role="assistant", function_call={"name": "f", "arguments": ""}), "messages[0].function_call"),
+    (turn(role="assistant", audio={"id": "a"}), "messages[0].audio"),
+    (turn(role="tool", tool_call_id="c", content="x"), "messages[0].tool_call_id"),
+    (turn(role="assistant", tool_calls=[CALL]), "messages"),
+    (turn(role="assistant", tool_calls=[CALL, CALL]), "messages[0].tool_calls"),
+    ({"messages": [CALLING, USER]}, "messages[1]"),
+    ({"messages": [CALLING, CALLING]}, "messages[1]"),
+    ({"messages": [CALLING, {**RESULT, "tool_call_id": "d"}]}, "messages[1].tool_call_id"),
+    ({"messages": [CALLING, RESULT, RESULT]}, "messages[2].tool_call_id"),
+    ({"messages": [CALLING, RESULT, USER, RESULT]}, "messages[3].tool_call_id"),
     ({"model": 5}, "model"),
     ({"model": "no-such"}, "model"),
     ({"temperature": -0.1}, "temperature"),
@@ -118,6 +130,17 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"tools": {}}, "tools"),
     ({"tools": [{"type": "code_interpreter"}]}, "tools[0].type"),
     ({"tools": [{"type": "function"}]}, "tools[0].function"),
+    ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+    ({"reasoning_effort": "utmost"}, "reasoning_effort"),
+    ({"verbosity": 5}, "verbosity"),
+    ({"prediction": "x"}, "prediction"),
+    ({"prompt_cache_key": 5}, "prompt_cache_key"),
+    ({"safety_identifier": {}}, "safety_identifier"),
+    ({"metadata": "x"}, "metadata"),
+    ({"store": "yes"}, "store"),
+    ({"service_tier": 1}, "service_tier"),
+    ({"moderation": {"model": "m"}}, "moderation"),
+    ({"stream": True, "stream_options": {"include_obfuscation": 1}}, "stream_options.include_obfuscation"),
     ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0].function.name"),
     (
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": 3}}]},

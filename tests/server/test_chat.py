@@ -53,6 +53,7 @@ async def test_a_whole_answer_has_openais_fields_and_the_routers_metrics(client:
                 "role": "assistant",
                 "content": "hello big world",
                 "refusal": None,
+                "annotations": [],
                 "reasoning": None,
                 "reasoning_content": None,
             },
@@ -68,7 +69,11 @@ async def test_a_whole_answer_has_openais_fields_and_the_routers_metrics(client:
         "prompt_tokens_details": {"cached_tokens": 3},
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
-    assert body["metrics"] == {"time_to_first_token_ms": 12.5, "generation_time_ms": 30.0}
+    assert body["metrics"] == {
+        "time_to_first_token_ms": 12.5,
+        "generation_time_ms": 30.0,
+        "tokens_per_second": 2 / 0.03,
+    }
 
 
 @pytest.mark.requirement(34)
@@ -268,16 +273,62 @@ async def test_the_conversation_is_decoded_turn_by_turn(
     assert given.template_kwargs == {"style": "x", "enable_thinking": False}
 
 
-async def test_reasoning_effort_none_switches_thinking_off(
+@pytest.mark.requirement(55)
+@pytest.mark.parametrize(
+    ("effort", "variables"),
+    [
+        ("none", {"enable_thinking": False}),
+        ("minimal", {"enable_thinking": False, "reasoning_effort": "low"}),
+        ("low", {"enable_thinking": True, "reasoning_effort": "low"}),
+        ("high", {"enable_thinking": True, "reasoning_effort": "high"}),
+        ("max", {"enable_thinking": True, "reasoning_effort": "high"}),
+    ],
+)
+async def test_reasoning_effort_is_told_to_the_template(
+    client: httpx.AsyncClient, service: FakeModelService, effort: str, variables: dict[str, Any]
+) -> None:
+    await ask(client, reasoning_effort=effort)
+    await ask(client, reasoning_effort=effort, enable_thinking=True, chat_template_kwargs={"x": 1})
+    plain, told = [request.input for request in service.requests]
+    assert isinstance(plain, ChatInput)
+    assert isinstance(told, ChatInput)
+    assert plain.template_kwargs == variables
+    assert told.template_kwargs == variables | {"enable_thinking": True, "x": 1}
+
+
+async def test_who_names_a_tier_hears_which_one_it_was(client: httpx.AsyncClient) -> None:
+    assert (await ask(client, service_tier="priority"))["service_tier"] == "default"
+    chunks = await ask(client, service_tier="auto", stream=True, stream_options={"include_usage": True})
+    assert {chunk["service_tier"] for chunk in chunks} == {"default"}
+    assert "service_tier" not in await ask(client)
+
+
+@pytest.mark.requirement(88)
+async def test_the_last_chunk_carries_the_timings(client: httpx.AsyncClient) -> None:
+    options = {"include_usage": True, "include_obfuscation": False}
+    chunks = await ask(client, stream=True, stream_options=options)
+    assert chunks[-1]["metrics"] == (await ask(client))["metrics"]
+    assert not any("metrics" in chunk for chunk in chunks[:-1])
+
+
+async def test_several_rounds_of_calls_and_results_hold_together(
     client: httpx.AsyncClient, service: FakeModelService
 ) -> None:
-    await ask(client, reasoning_effort="none")
-    await ask(client, reasoning_effort="high")
-    inputs = [request.input for request in service.requests]
-    assert [given.template_kwargs for given in inputs if isinstance(given, ChatInput)] == [
-        {"enable_thinking": False},
-        {"reasoning_effort": "high"},
-    ]
+    def calling(*ids: str) -> dict[str, Any]:
+        function = {"name": "f", "arguments": "{}"}
+        calls = [{"id": each, "type": "function", "function": function} for each in ids]
+        return {"role": "assistant", "content": None, "tool_calls": calls}
+
+    def result(call_id: str) -> dict[str, Any]:
+        return {"role": "tool", "tool_call_id": call_id, "content": "x"}
+
+    user = {"role": "user", "content": "hi"}
+    # Ids may come back in a later round; some models count from 0 each time.
+    rounds = [calling("a", "b"), result("b"), result("a"), calling("a"), result("a")]
+    await ask(client, messages=[user, *rounds, user])
+    given = service.requests[0].input
+    assert isinstance(given, ChatInput)
+    assert len(given.messages) == 7
 
 
 async def test_unknown_and_idle_fields_are_tolerated(client: httpx.AsyncClient) -> None:
@@ -292,6 +343,9 @@ async def test_unknown_and_idle_fields_are_tolerated(client: httpx.AsyncClient) 
         safety_identifier="s",
         response_format={"type": "text"},
         modalities=["text"],
+        prediction={"type": "content", "content": "x"},
+        prompt_cache_options={"mode": "implicit"},
+        prompt_cache_retention="24h",
         something_new={"deep": [1]},
         functions=None,
         tools=[],

@@ -184,6 +184,14 @@ async def test_tools_and_their_choice(client: httpx.AsyncClient, service: FakeMo
     assert isinstance(prompt, ChatInput)
     assert prompt.tools == (ToolSpec("f", "does f", schema), ToolSpec("g", None, schema))
     assert prompt.tool_choice == ToolChoice("none")
+    for choice, decoded in [
+        ({"type": "auto", "disable_parallel_tool_use": False}, ToolChoice("auto")),
+        ({"type": "any"}, ToolChoice("required")),
+        ({"type": "tool", "name": "g"}, ToolChoice("named", "g")),
+    ]:
+        prompt = (await asked(client, service, tools=tools, tool_choice=choice)).input
+        assert isinstance(prompt, ChatInput)
+        assert (prompt.tool_choice, prompt.parallel_tool_calls) == (decoded, True)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +205,7 @@ async def test_tools_and_their_choice(client: httpx.AsyncClient, service: FakeMo
             {"enable_thinking": True, "thinking_budget": 1024},
         ),
         ({"output_config": {"effort": "low"}}, {"enable_thinking": False, "reasoning_effort": "low"}),
+        ({"output_config": {"effort": "max"}}, {"enable_thinking": False, "reasoning_effort": "high"}),
         ({"chat_template_kwargs": {"enable_thinking": True, "x": 1}}, {"enable_thinking": True, "x": 1}),
     ],
 )
@@ -221,8 +230,8 @@ async def test_a_whole_message(client: httpx.AsyncClient) -> None:
         "stop_sequence": None,
         "usage": {
             "input_tokens": 2,
-            "cache_read_input_tokens": 3,
             "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 3,
             "output_tokens": 3,
             "output_tokens_details": {"thinking_tokens": 1},
         },
@@ -320,6 +329,9 @@ async def test_only_the_first_call_is_shown_to_who_wants_one_at_a_time(
     service.script = THOUGHT_AND_CALLS
     choice = {"type": "auto", "disable_parallel_tool_use": True}
     message = (await client.post("/v1/messages", json=BODY | {"tool_choice": choice})).json()
+    prompt = service.requests[-1].input
+    assert isinstance(prompt, ChatInput)
+    assert not prompt.parallel_tool_calls
     assert [block["id"] for block in message["content"] if block["type"] == "tool_use"] == ["call_1"]
 
 

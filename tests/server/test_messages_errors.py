@@ -39,6 +39,7 @@ USE = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
+FORMAT = {"type": "json_schema", "schema": {}}
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
     assert set(body) == {"type", "error", "request_id"}
     assert body["type"] == "error"
     assert body["request_id"] == response.headers["request-id"]
-    assert set(body["error"]) == {"type", "message"}
+    assert set(body["error"]) - {"details"} == {"type", "message"}
     assert len(response.content) < 1000
     return dict(body["error"])
 
@@ -154,6 +155,10 @@ def turn(role: str, *blocks: Any) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": list(blocks)}]}
 
 
+def document(kind: str, **source: Any) -> dict[str, Any]:
+    return {"type": "document", "source": {"type": kind, **source}}
+
+
 def called(*more: Any) -> dict[str, Any]:
     """A call, and the blocks of the turn after it."""
     return {
@@ -178,7 +183,27 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (turn("user", {"type": "text", "text": 5}), "messages[0].content[0].text"),
     (turn("user", {"type": "video"}), "messages[0].content[0].type"),
     (turn("user", IMAGE), "messages[0].content[0].type"),
-    (turn("user", {"type": "document", "source": {}}), "messages[0].content[0].type"),
+    (turn("user", {"type": "document"}), "messages[0].content[0].source"),
+    (turn("user", {"type": "document", "source": "x"}), "messages[0].content[0].source"),
+    (turn("user", {"type": "document", "source": {}}), "messages[0].content[0].source.type"),
+    (turn("user", document("base64", media_type="application/pdf")), "messages[0].content[0].source.type"),
+    (turn("user", document("url", url="http://x")), "messages[0].content[0].source.type"),
+    (turn("user", document("text")), "messages[0].content[0].source.data"),
+    (turn("user", document("content")), "messages[0].content[0].source.content"),
+    (turn("user", document("content", content=[IMAGE])), "messages[0].content[0].source.content[0].type"),
+    (
+        turn("user", {**document("text", data="x"), "citations": {"enabled": True}}),
+        "messages[0].content[0].citations",
+    ),
+    (turn("user", {"type": "search_result"}), "messages[0].content[0].content"),
+    (turn("user", {"type": "container_upload", "file_id": "f"}), "messages[0].content[0].type"),
+    (turn("assistant", {"type": "server_tool_use", "id": "s"}), "messages[0].content[0].type"),
+    (turn("system", document("text", data="x")), "messages[0].content[0].type"),
+    (turn("user", {"type": "text", "text": "x", "cache_control": {}}), "cache_control.type"),
+    (
+        turn("user", {"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "9h"}}),
+        "cache_control.ttl",
+    ),
     (turn("user", USE), "messages[0].content[0].type"),
     (turn("user", {"type": "thinking", "thinking": "x"}), "messages[0].content[0].type"),
     (turn("user", RESULT), "messages[0].content[0].tool_use_id"),
@@ -196,6 +221,22 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (called({**RESULT, "content": [IMAGE]}), "messages[2].content[0].content[0].type"),
     (called({**RESULT, "content": [{"type": "text"}]}), "messages[2].content[0].content[0].text"),
     (called({**RESULT, "content": 5}), "messages[2].content[0].content"),
+    (called({**RESULT, "content": [RESULT]}), "messages[2].content[0].content[0].type"),
+    (
+        called({**RESULT, "content": [{"type": "tool_reference", "tool_name": "f"}]}),
+        "messages[2].content[0].content[0].type",
+    ),
+    (
+        {
+            "messages": [
+                HI,
+                {"role": "assistant", "content": [USE]},
+                HI,
+                {"role": "assistant", "content": "x"},
+            ]
+        },
+        "messages[3]",
+    ),
     (called({**RESULT, "is_error": "no"}), "messages[2].content[0].is_error"),
     ({"system": 5}, "system"),
     ({"system": [IMAGE]}, "system[0].type"),
@@ -203,14 +244,19 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     ({"model": 5}, "model"),
     ({"tools": {}}, "tools"),
     ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
-    ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools[0].type"),
+    ({"tools": [{"type": "computer_20250124", "name": "computer"}]}, "tools[0].type"),
+    ({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}, "tools[0].type"),
+    ({"tools": [{"type": "bash_20990101", "name": "bash"}]}, "tools[0].type"),
+    ({"tools": [{"type": "bash_20250124"}, {"type": "bash_20250124"}]}, "tools"),
     ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
     ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
     ({"tools": [{"name": "f", "input_schema": "x"}]}, "tools[0].input_schema"),
     ({"tools": [TOOL, TOOL]}, "tools"),
     ({"tools": [TOOL] * 2000}, "tools"),
-    ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "tool_choice"),
-    ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "f"}}, "tool_choice"),
+    ({"tool_choice": {"type": "any"}}, "tool_choice"),
+    ({"tools": [], "tool_choice": {"type": "tool", "name": "f"}}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "g"}}, "tool_choice.name"),
+    ({"tools": [TOOL], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
     ({"tool_choice": "auto"}, "tool_choice"),
     ({"tool_choice": {"type": "required"}}, "tool_choice.type"),
     ({"thinking": True}, "thinking"),
@@ -218,11 +264,18 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     ({"thinking": {"type": "enabled", "budget_tokens": "9"}}, "thinking.budget_tokens"),
     ({"thinking": {"type": "enabled", "budget_tokens": 0}}, "thinking.budget_tokens"),
     ({"thinking": {"type": "adaptive", "display": "loud"}}, "thinking.display"),
-    ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "output_config.format"),
+    ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+    ({"output_config": {"format": {"type": "regex", "schema": {}}}}, "output_config.format.type"),
+    ({"output_config": {"format": {"type": "json_schema", "schema": "x"}}}, "output_config.format.schema"),
+    ({"output_config": {"effort": "utter"}}, "output_config.effort"),
     ({"output_config": []}, "output_config"),
-    ({"output_format": {"type": "json_schema"}}, "output_format"),
+    ({"output_format": {"type": "json_schema"}}, "output_format.schema"),
+    ({"output_config": {"format": FORMAT}, "output_format": FORMAT}, "output_format"),
+    ({"cache_control": "ephemeral"}, "cache_control"),
     ({"mcp_servers": [{"name": "m"}]}, "mcp_servers"),
     ({"container": "c"}, "container"),
+    ({"thread": {"id": "t"}}, "thread"),
+    ({"compaction": {"type": "summarize"}}, "compaction"),
     ({"chat_template_kwargs": []}, "chat_template_kwargs"),
 ]
 
@@ -294,3 +347,10 @@ async def test_a_model_that_is_not_served_is_not_found(client: httpx.AsyncClient
     for path in PATHS:
         response = await client.post(path, json=BODY | {"model": "no-such"})
         assert (response.status_code, error_of(response)["type"]) == (404, "not_found_error")
+
+
+async def test_a_held_conversation_is_refused_with_the_code_that_clients_look_for(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.post(PATHS[0], json=BODY | {"thread": {"type": "create"}})
+    assert error_of(response)["details"]["error_code"] == "thread_unsupported_request"

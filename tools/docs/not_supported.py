@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import httpx
-from tests.fakes.service import FakeModelService
+from tests.fakes.service import FakeModelService, completed, spoken
 
 import vllm_mlx.server
 from vllm_mlx.cli.refused import REFUSED
@@ -68,7 +68,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 """Route -> a body that it accepts."""
 _SCHEMA = {"type": "object", "properties": {}}
 _FUNCTION = [{"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}]
-_TOOL = [{"name": "f", "input_schema": _SCHEMA}]
+_PLAIN_TEXT = {"type": "text", "media_type": "text/plain", "data": "x"}
 _PNG = "iVBORw0KGgo="
 
 
@@ -89,6 +89,7 @@ ASKED = (
         "`tool_choice` of one function",
         {"tools": _FUNCTION, "tool_choice": {"type": "function", "function": {"name": "f"}}},
     ),
+    Asked(_CHAT, "tools of type `custom`", {"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
     Asked(_CHAT, "`modalities` with `audio`", {"modalities": ["text", "audio"]}),
     Asked(
         _CHAT,
@@ -122,19 +123,10 @@ ASKED = (
         "items of hosted tools",
         {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
     ),
-    Asked(_MESSAGES, "`tool_choice` of type `any`", {"tools": _TOOL, "tool_choice": {"type": "any"}}),
     Asked(
         _MESSAGES,
-        "`tool_choice` of one tool",
-        {"tools": _TOOL, "tool_choice": {"type": "tool", "name": "f"}},
-    ),
-    Asked(
-        _MESSAGES, "tools of Anthropic's own", {"tools": [{"type": "web_search_20250305", "name": "search"}]}
-    ),
-    Asked(
-        _MESSAGES,
-        "`output_config.format`",
-        {"output_config": {"format": {"type": "json_schema", "schema": _SCHEMA}}},
+        "tools that Anthropic's servers run",
+        {"tools": [{"type": "web_search_20250305", "name": "search"}]},
     ),
     Asked(
         _MESSAGES,
@@ -143,8 +135,13 @@ ASKED = (
     ),
     Asked(
         _MESSAGES,
-        "content of type `document`",
-        _said({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}),
+        "documents that are not given as text",
+        _said({"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}),
+    ),
+    Asked(
+        _MESSAGES,
+        "`citations` of a document",
+        _said({"type": "document", "source": _PLAIN_TEXT, "citations": {"enabled": True}}),
     ),
 )
 
@@ -181,7 +178,8 @@ def answers() -> list[tuple[str, str, str]]:
 
 
 async def _ask() -> list[tuple[str, str, str]]:
-    transport = httpx.ASGITransport(create_app(FakeModelService(), ServerConfig()))
+    service = FakeModelService([*spoken("Yes."), completed()])
+    transport = httpx.ASGITransport(create_app(service, ServerConfig()))
     found = []
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         for route, shown, fields in ASKED:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
+import msgspec
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
 from transformers import PreTrainedTokenizerBase
 
 from vllm_mlx.chat.render import message_dicts, tool_dicts
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest, ModelLoadError
-from vllm_mlx.core.messages import Text, ToolCall, ToolResult
+from vllm_mlx.core.messages import Message, Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
+from vllm_mlx.core.tools import ToolSpec
 
 _MAX_REASON = 300
 MAX_VARIABLES = 256
@@ -81,15 +83,41 @@ class ChatTemplate:
                 f"{len(chat.messages)} messages.",
                 param="messages",
             )
-        # `none` promises that no tool is called; a model that sees none can keep that promise.
-        tools = tool_dicts(chat.tools) if chat.tool_choice.mode != "none" else []
-        source = self._tokenizer.chat_template(tools=bool(tools))
-        if source is None:
-            text = self._fallback(chat, bool(tools))
-        else:
-            text = self._render(chat, tools, developer_role="developer" in source)
+        source = self._source(chat)
+        text = self._text(chat, source, opens_turn=not chat.continue_final_message)
         ids = self._tokenizer.encode(text, add_special_tokens=source is None, context_tokens=context_tokens)
         return Prompt(text, ids, self._ends_thinking(chat, text))
+
+    def marked_tokens(self, chat: ChatInput, prompt: Prompt) -> int:
+        """Tokens of the prompt up to the caller's cache mark; 0 without one.
+
+        The marked part is rendered as a conversation of its own, and the mark lies where the two texts part.
+        Where the template cannot write that part alone, it is 0 too.
+
+        Args:
+            prompt: what `render` made of the conversation.
+        """
+        if chat.cache_mark is None:
+            return 0
+        marked = chat.cache_mark
+        if all(message.role == "system" for message in marked):
+            marked = (*marked, Message("user", (Text(""),)))  # most templates want somebody to speak
+        alone = msgspec.structs.replace(chat, messages=marked, continue_final_message=False)
+        try:
+            text = self._text(alone, self._source(chat), opens_turn=False)
+        except InvalidRequest:
+            return 0
+        rest = prompt.text[_common_chars(text, prompt.text) :]
+        return max(0, len(prompt.token_ids) - len(self._tokenizer.encode(rest, add_special_tokens=False)))
+
+    def _source(self, chat: ChatInput) -> str | None:
+        return self._tokenizer.chat_template(tools=bool(_offered(chat)))
+
+    def _text(self, chat: ChatInput, source: str | None, *, opens_turn: bool) -> str:
+        tools = tool_dicts(_offered(chat))
+        if source is None:
+            return self._fallback(chat, bool(tools), opens_turn)
+        return self._render(chat, tools, developer_role="developer" in source, opens_turn=opens_turn)
 
     def thinking_open(self, prompt: str) -> bool:
         """Whether a rendered prompt ends right after an opened reasoning tag."""
@@ -116,12 +144,14 @@ class ChatTemplate:
                     param="messages",
                 )
 
-    def _render(self, chat: ChatInput, tools: list[dict[str, Any]], *, developer_role: bool) -> str:
+    def _render(
+        self, chat: ChatInput, tools: list[dict[str, Any]], *, developer_role: bool, opens_turn: bool
+    ) -> str:
         try:
             return self._tokenizer.apply_template(
                 message_dicts(chat.messages, developer_role=developer_role),
                 tools=tools or None,
-                add_generation_prompt=not chat.continue_final_message,
+                add_generation_prompt=opens_turn,
                 continue_final_message=_continued_field(chat),
                 variables=chat.template_kwargs,
             )
@@ -141,7 +171,7 @@ class ChatTemplate:
         ) as error:
             raise _refused(f"it failed with {type(error).__name__}") from error
 
-    def _fallback(self, chat: ChatInput, tools: bool) -> str:
+    def _fallback(self, chat: ChatInput, tools: bool, opens_turn: bool) -> str:
         if tools:
             raise InvalidRequest(
                 "The model has no chat template and so cannot be given tools.", param="tools"
@@ -150,7 +180,7 @@ class ChatTemplate:
             f"{_FALLBACK_ROLES.get(turn['role'], 'Tool')}: {turn['content']}"
             for turn in message_dicts(chat.messages, developer_role=False)
         ]
-        if not chat.continue_final_message:
+        if opens_turn:
             lines.append("Assistant:")
         return "\n".join(lines)
 
@@ -163,6 +193,23 @@ class ChatTemplate:
             if said:
                 return said.rfind(self._tags[0]) > said.rfind(self._tags[1])
         return field == "reasoning_content" or self.thinking_open(prompt)
+
+
+def _offered(chat: ChatInput) -> tuple[ToolSpec, ...]:
+    """`none` promises that no tool is called; a model that sees none can keep that promise."""
+    return chat.tools if chat.tool_choice.mode != "none" else ()
+
+
+def _common_chars(one: str, other: str) -> int:
+    """How many characters two texts share from their beginning; halving is much faster than walking."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _continued_field(chat: ChatInput) -> str | bool:

@@ -32,12 +32,18 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of a request: the prompt once, the output over all choices."""
+    """Tokens of a request: the prompt once, the output over all choices.
+
+    Attributes:
+        cached_tokens: those of the prompt that were found in the prefix cache.
+        marked_tokens: those of the prompt up to the caller's cache mark; 0 without one.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    marked_tokens: int = 0
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -48,11 +54,12 @@ class Timings(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The prompt is computed and the choice begins."""
+    """The prompt is computed and the choice begins; the counts are those of `Usage`."""
 
     choice: int
     prompt_tokens: int
     cached_tokens: int = 0
+    marked_tokens: int = 0
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True):

@@ -18,7 +18,9 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         template_kwargs: extra variables for the template (`enable_thinking` among them).
         continue_final_message: go on inside the last assistant turn and open no new one.
-        parallel_tool_calls: whether the answer may hold more than one call.
+        parallel_tool_calls: one answer may hold several calls.
+        cache_mark: the beginning of the conversation that the caller marked for the cache, as turns of its
+            own; None without a mark. It changes nothing but what the usage says.
     """
 
     messages: tuple[Message, ...]
@@ -27,6 +29,7 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
     template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     continue_final_message: bool = False
     parallel_tool_calls: bool = True
+    cache_mark: tuple[Message, ...] | None = None
 
 
 class TextInput(msgspec.Struct, frozen=True):

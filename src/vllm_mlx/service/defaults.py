@@ -25,12 +25,12 @@ def engine_request(
         InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary, or a feature
             is asked for that this version has not.
     """
+    if isinstance(request.input, ChatInput) and request.input.tool_choice.mode in ("required", "named"):
+        raise InvalidRequest("a forced tool call is not supported by this version", param="tool_choice")
     if request.constraint is not None:
         raise InvalidRequest("constrained output is not supported by this version", param="response_format")
     if request.thinking_budget is not None:
         raise InvalidRequest("a budget for thought is not supported by this version", param="thinking")
-    if isinstance(request.input, ChatInput) and request.input.tool_choice.mode in ("required", "named"):
-        raise InvalidRequest("forced calls of tools are not supported by this version", param="tool_choice")
     sampling = request.sampling.resolve(model.defaults)
     _check_token_ids(sampling, model.info.vocab_size)
     sampling = msgspec.structs.replace(sampling, max_tokens=_output_tokens(model, request, len(prompt_ids)))

@@ -79,6 +79,7 @@ async def generate(
             prompt_tokens=len(prompt.token_ids),
             completion_tokens=sum(each.completion_tokens for each in choices),
             cached_tokens=cached_tokens,
+            marked_tokens=prompt.marked_tokens,
             reasoning_tokens=sum(each.reasoning_tokens for each in choices),
         ),
         timings=Timings(
@@ -115,7 +116,9 @@ def _hear(model: LoadedModel, sent: EngineRequest, choice: ChoiceStream, output:
 
 def _opening(prompt: Prompt, output: TokenOutput, logprobs: tuple[TokenLogprob, ...]) -> list[Event]:
     """`Started`, and the prompt itself where the caller wants it back."""
-    opening: list[Event] = [Started(output.choice, len(prompt.token_ids), output.cached_tokens)]
+    opening: list[Event] = [
+        Started(output.choice, len(prompt.token_ids), output.cached_tokens, prompt.marked_tokens)
+    ]
     if prompt.echo_text is not None:
         opening.append(TextDelta(output.choice, prompt.echo_text, logprobs))
     return opening

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel
@@ -27,6 +27,10 @@ _TYPES = {
 
 _TOO_LONG = "prompt is too long: "
 """Anthropic's words: agents look for them, and shorten the conversation."""
+
+NO_THREADS = "thread_unsupported_request"
+"""Anthropic's code for a conversation that the server cannot hold. The tool runner of its package asks for
+one, and at this code goes on by sending all turns itself."""
 
 REQUEST_ID = "request-id"
 """The header that carries the request's id."""
@@ -63,10 +67,7 @@ def error_frame(error: AppError, identity: str) -> bytes:
 def _body(error: AppError, status: int, identity: str) -> bytes:
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
     message = _TOO_LONG + error.message if isinstance(error, ContextOverflow) else error.message
-    return msgspec.json.encode(
-        {
-            "type": "error",
-            "error": {"type": kind, "message": shorten(message, MESSAGE_CHARS)},
-            "request_id": identity,
-        }
-    )
+    fields: dict[str, Any] = {"type": kind, "message": shorten(message, MESSAGE_CHARS)}
+    if error.code == NO_THREADS:
+        fields["details"] = {"error_code": NO_THREADS}
+    return msgspec.json.encode({"type": "error", "error": fields, "request_id": identity})

@@ -7,9 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vllm_mlx.server.anthropic.errors import REQUEST_ID, error_frame
-from vllm_mlx.server.anthropic.messages_decode import decode, model_name, one_call_at_most, shows_thinking
+from vllm_mlx.server.anthropic.messages_decode import decode, model_name, shows_thinking
 from vllm_mlx.server.anthropic.messages_encode import PING, MessageAnswer, MessagesEncoder, frames
 from vllm_mlx.server.anthropic.messages_schema import MessagesRequest
+from vllm_mlx.server.anthropic.tools_decode import one_call_at_most
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
@@ -32,7 +33,7 @@ def routes(service: ModelService) -> APIRouter:
             model,
             body.max_tokens,
             show_thinking=shows_thinking(body),
-            parallel_tool_calls=not one_call_at_most(body),
+            parallel_tool_calls=not one_call_at_most(body.tool_choice),
         )
         headers = {REQUEST_ID: identity}
         if body.stream:

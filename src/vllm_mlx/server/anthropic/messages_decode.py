@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import SamplingParams
-from vllm_mlx.core.tools import ToolChoice, ToolSpec
-from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, InputTool, MessagesRequest
-from vllm_mlx.server.anthropic.turns_decode import decode_turns, wrong
-from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.anthropic.blocks_decode import wrong
+from vllm_mlx.server.anthropic.errors import NO_THREADS
+from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
+from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
+from vllm_mlx.server.anthropic.turns_decode import decode_conversation
+from vllm_mlx.server.effort import told_effort
 
-MAX_TOOLS = 1024
 REFUSED_FIELDS = {
-    "mcp_servers": "this server connects to no MCP servers",
+    "mcp_servers": "this server connects to no MCP servers for a request",
     "container": "this server has no containers",
-    "output_format": "constrained output is not supported by this version yet",
+    "thread": "this server keeps no conversations; send all turns",
+    "compaction": "this server compacts no conversations",
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
@@ -28,7 +31,7 @@ def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
         InvalidRequest: values out of range, a conversation that does not hold together, or a feature this
             version has not and must not pretend to have.
     """
-    budget = body.thinking.budget_tokens if body.thinking else None
+    budget = _thinking_budget(body)
     if budget is not None and budget >= body.max_tokens:
         raise wrong("thinking.budget_tokens", "must be less than max_tokens")
     return GenerateRequest(
@@ -41,6 +44,8 @@ def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
             max_tokens=body.max_tokens,
             stop=tuple(body.stop_sequences or ()),
         ),
+        constraint=_constraint(body),
+        thinking_budget=budget,
         request_id=request_id,
         # Anthropic's `max_tokens` is an upper bound, and its clients ask for more than small models have.
         cut_to_context=True,
@@ -55,14 +60,19 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
     """
     for name, value in (body.model_extra or {}).items():
         if name in REFUSED_FIELDS and value:
-            raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name)
-    turns = decode_turns(body.system, body.messages)
+            code = NO_THREADS if name == "thread" else None
+            raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name, code=code)
+    conversation = decode_conversation(body)
+    tools = decode_tools(body.tools or [])
+    _constraint(body)  # what a message refuses a count refuses too
     return ChatInput(
-        messages=turns,
-        tools=_tools(body.tools or []),
-        tool_choice=_tool_choice(body),
+        messages=conversation.turns,
+        tools=tools,
+        tool_choice=decode_choice(body.tool_choice, tools),
         template_kwargs=_template_variables(body),
-        continue_final_message=turns[-1].role == "assistant",
+        continue_final_message=conversation.turns[-1].role == "assistant",
+        parallel_tool_calls=not one_call_at_most(body.tool_choice),
+        cache_mark=conversation.cache_mark,
     )
 
 
@@ -76,44 +86,23 @@ def shows_thinking(body: MessagesRequest) -> bool:
     return body.thinking is None or body.thinking.display != "omitted"
 
 
-def one_call_at_most(body: MessagesRequest) -> bool:
-    """Whether the client wants no second tool call in one answer."""
-    return body.tool_choice is not None and bool(body.tool_choice.disable_parallel_tool_use)
+def _thinking_budget(body: CountTokensRequest) -> int | None:
+    """Most tokens of thought; only `enabled` has a limit, with `adaptive` the model decides."""
+    thinking = body.thinking
+    if thinking is None or thinking.type != "enabled" or thinking.budget_tokens is None:
+        return None
+    if thinking.budget_tokens < 1:
+        raise wrong("thinking.budget_tokens", "must be at least 1")
+    return thinking.budget_tokens
 
 
-def _tools(tools: list[InputTool]) -> tuple[ToolSpec, ...]:
-    if len(tools) > MAX_TOOLS:
-        raise InvalidRequest(f"at most {MAX_TOOLS} tools are allowed", param="tools")
-    specs = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools))
-    if len({spec.name for spec in specs}) < len(specs):
-        raise wrong("tools", "must have names of their own")
-    return specs
-
-
-def _tool(tool: InputTool, where: str) -> ToolSpec:
-    if tool.type not in (None, "custom"):
-        kind = shorten(tool.type or "")
-        raise wrong(
-            f"{where}.type", f"is {kind!r}; this server has no tools of its own: describe it as a custom tool"
-        )
-    if not tool.name:
-        raise wrong(f"{where}.name", "is missing")
-    if tool.input_schema is None:
-        raise wrong(f"{where}.input_schema", "is missing")
-    return ToolSpec(
-        name=tool.name, description=tool.description, parameters=tool.input_schema, strict=bool(tool.strict)
-    )
-
-
-def _tool_choice(body: CountTokensRequest) -> ToolChoice:
-    choice = body.tool_choice
-    if choice is None or choice.type == "auto":
-        return ToolChoice("auto")
-    if choice.type == "none":
-        return ToolChoice("none")
-    raise wrong(
-        "tool_choice", f"of type {choice.type!r} is not supported by this version yet; auto and none are"
-    )
+def _constraint(body: CountTokensRequest) -> JsonSchema | None:
+    """The schema of the answer; the field's older name is understood too."""
+    newer = body.output_config.format if body.output_config is not None else None
+    if newer is not None and body.output_format is not None:
+        raise wrong("output_format", "and output_config.format exclude each other")
+    chosen = newer or body.output_format
+    return None if chosen is None else JsonSchema(chosen.json_schema)
 
 
 def _template_variables(body: CountTokensRequest) -> dict[str, Any]:
@@ -121,12 +110,9 @@ def _template_variables(body: CountTokensRequest) -> dict[str, Any]:
     thinking, output = body.thinking, body.output_config
     # Anthropic's API thinks on request only, and its clients read the first block of an answer as the text.
     variables: dict[str, Any] = {"enable_thinking": thinking is not None and thinking.type != "disabled"}
-    if thinking is not None and thinking.budget_tokens is not None:
-        if thinking.budget_tokens < 1:
-            raise wrong("thinking.budget_tokens", "must be at least 1")
-        variables["thinking_budget"] = thinking.budget_tokens
-    if output is not None and output.format is not None:
-        raise wrong("output_config.format", "is not supported by this version yet")
+    budget = _thinking_budget(body)
+    if budget is not None:
+        variables["thinking_budget"] = budget
     if output is not None and output.effort is not None:
-        variables["reasoning_effort"] = output.effort
+        variables["reasoning_effort"] = told_effort(output.effort)
     return variables | (body.chat_template_kwargs or {})

@@ -74,7 +74,14 @@ class MessagesEncoder:
                 return [wire.MessageDelta(self._stop(event.usage), _usage(event.usage)), wire.MessageStop()]
 
     def _message(self, event: Started) -> wire.Message:
-        usage = _usage(CoreUsage(event.prompt_tokens, 0, cached_tokens=event.cached_tokens))
+        usage = _usage(
+            CoreUsage(
+                event.prompt_tokens,
+                0,
+                cached_tokens=event.cached_tokens,
+                marked_tokens=event.marked_tokens,
+            )
+        )
         return wire.Message(id=f"msg_{uuid.uuid4().hex}", model=self._model, usage=usage)
 
     def _stop(self, usage: CoreUsage) -> wire.Stop:
@@ -135,8 +142,10 @@ class MessagesEncoder:
 
 
 def _usage(usage: CoreUsage) -> wire.Usage:
+    created = max(0, usage.marked_tokens - usage.cached_tokens)
     return wire.Usage(
-        input_tokens=usage.prompt_tokens - usage.cached_tokens,
+        input_tokens=usage.prompt_tokens - usage.cached_tokens - created,
+        cache_creation_input_tokens=created,
         cache_read_input_tokens=usage.cached_tokens,
         output_tokens=usage.completion_tokens,
         output_tokens_details=wire.ThinkingTokens(usage.reasoning_tokens),

@@ -12,29 +12,47 @@ MAX_ITEMS = 16_384
 """Messages of a conversation, blocks of a message: a million would keep all others waiting."""
 
 
-class TextPart(WirePart):
-    """A piece of a system prompt or of a tool's result; only text is understood."""
+class CacheControl(WirePart):
+    """A mark: the prompt up to here is worth keeping. The time to live is the cache's own business."""
+
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] | None = None
+
+
+class Source(WirePart):
+    """Where a document's text stands: here, as `data` of type text or as `content` of type content."""
 
     type: str
-    text: str | None = None
+    data: str | None = None
+    content: str | Blocks | None = None
 
 
-TextParts = Annotated[list[TextPart], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+class CitationsField(WirePart):
+    """Whether the answer shall cite a document; it cannot here."""
+
+    enabled: bool | None = None
 
 
 class InputBlock(WirePart):
-    """A piece of a turn; which fields count follows from `type`."""
+    """A piece of a turn, of a system prompt or of a tool's result; which fields count follows from `type`."""
 
-    type: str = Field(description="text, thinking, redacted_thinking, tool_use or tool_result")
+    type: str = Field(
+        description="text, document, search_result, thinking, redacted_thinking, tool_use or tool_result"
+    )
     text: str | None = None
+    cache_control: CacheControl | None = None
     thinking: str | None = None
     signature: str | None = None
     id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = None
-    content: str | TextParts | None = Field(None, description="of a tool's result")
+    content: str | Blocks | None = Field(None, description="of a tool's result or a search result")
     is_error: bool | None = None
+    source: str | Source | None = Field(None, description="of a document; of a search result a string")
+    title: str | None = None
+    context: str | None = None
+    citations: CitationsField | None = None
 
 
 Blocks = Annotated[list[InputBlock], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
@@ -51,16 +69,17 @@ class InputTool(WirePart):
     """A tool that the client runs."""
 
     type: str | None = Field(
-        None, description="`custom`, or left out; tools with a type of their own are refused"
+        None, description="`custom` or left out; or a version of Anthropic's bash, text editor or memory tool"
     )
     name: str | None = None
+    cache_control: CacheControl | None = None
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     strict: bool | None = None
 
 
 class ToolChoiceField(WirePart):
-    """Whether to call tools; `auto` or `none` in this version."""
+    """Whether to call tools."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
@@ -71,17 +90,24 @@ class ThinkingField(WirePart):
     """Whether the model thinks before it answers, and whether the thought is shown."""
 
     type: Literal["enabled", "adaptive", "disabled"]
-    budget_tokens: int | None = Field(
-        None, description="told to the model where its template asks; not enforced"
-    )
+    budget_tokens: int | None = Field(None, description="most tokens of thought, less than max_tokens")
     display: Literal["summarized", "omitted"] | None = None
+
+
+class OutputFormat(WirePart):
+    """The form of the answer: JSON that is valid against a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any] = Field(alias="schema")
 
 
 class OutputConfig(WirePart):
     """How to answer."""
 
-    effort: str | None = Field(None, description="told to the model where its template asks")
-    format: dict[str, Any] | None = Field(None, description="not supported by this version")
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = Field(
+        None, description="told to the model where its template asks"
+    )
+    format: OutputFormat | None = None
 
 
 Messages = Annotated[list[InputMessage], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
@@ -96,11 +122,13 @@ class CountTokensRequest(WireModel):
         None, description="the served name, `default`, or any name if one model is served"
     )
     messages: Messages
-    system: str | TextParts | None = None
+    system: str | Blocks | None = None
     tools: Tools | None = None
     tool_choice: ToolChoiceField | None = None
     thinking: ThinkingField | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = Field(None, description="the older name of output_config.format")
+    cache_control: CacheControl | None = Field(None, description="marks the whole conversation")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
 
 

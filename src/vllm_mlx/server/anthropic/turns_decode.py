@@ -2,55 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from typing import TypeVar
+from typing import Literal, NamedTuple
 
-import msgspec
-
-from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
-from vllm_mlx.server.anthropic.messages_schema import InputBlock, InputMessage, TextPart
-from vllm_mlx.server.errors import shorten
-from vllm_mlx.server.signatures import unseal
+from vllm_mlx.server.anthropic.blocks_decode import BETWEEN, assistant_part, plain_text, user_part, wrong
+from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, InputMessage
 
-T = TypeVar("T")
-
-_TEXT_ONLY = "this model takes text only"
-_MEDIA = frozenset({"image", "document"})
-_BETWEEN = "\n\n"
-"""Blocks are paragraphs of their own; templates would glue them together."""
+_Speaker = Literal["system", "user", "assistant"]
 
 _BILLING = "x-anthropic-billing-header:"
-"""Claude Code opens its system prompt with a line for Anthropic's accounts. It differs each time, so that no
-prefix of the prompt could be used again, and tells the model nothing."""
+"""Claude Code opens its system prompt with a line for Anthropic's accounts. It may differ each time, so that
+no prefix of the prompt could be used again, and tells the model nothing."""
 
 
-def decode_turns(
-    system: str | Sequence[TextPart] | None, messages: Sequence[InputMessage]
-) -> tuple[Message, ...]:
+class Conversation(NamedTuple):
+    """The turns, and those of them up to the caller's last cache mark (None without a mark)."""
+
+    turns: tuple[Message, ...]
+    cache_mark: tuple[Message, ...] | None
+
+
+def decode_conversation(body: CountTokensRequest) -> Conversation:
     """The conversation. Consecutive turns of one role are one turn, as Anthropic has it.
 
     Raises:
-        InvalidRequest: no turn at all, content other than text, or tool results that answer no call.
+        InvalidRequest: no turn at all, content other than text, or calls and results that do not match.
     """
-    if not messages:
+    if not body.messages:
         raise wrong("messages", "must not be empty")
-    turns: list[Message] = []
-    prompt = _system_prompt(system)
-    if prompt:
-        turns.append(Message("system", (Text(prompt),)))
-    calls = _Calls()
-    numbered = enumerate(messages)
-    for role, group in groupby(numbered, key=lambda item: item[1].role):
-        parts: list[Part] = []
-        for i, message in group:
-            parts += _parts(message, f"messages[{i}]", calls)
-        turns.append(Message(role, tuple(parts if role == "assistant" else _paragraphs(parts))))
-    return _without_empty_prefill(turns, calls)
+    reader = _Reader()
+    reader.read_system(body)
+    for i, message in enumerate(body.messages):
+        reader.read(message, f"messages[{i}]")
+    if body.cache_control is not None:
+        reader.mark()
+    return reader.conversation()
 
 
-def _without_empty_prefill(turns: list[Message], calls: _Calls) -> tuple[Message, ...]:
+class _Reader:
+    """Turns while they are read."""
+
+    def __init__(self) -> None:
+        self._turns: list[tuple[_Speaker, list[Part]]] = []
+        self._calls = _Calls()
+        # Turns before the one that holds the mark, and parts of that one up to it.
+        self._mark: tuple[int, int] | None = None
+
+    def read_system(self, body: CountTokensRequest) -> None:
+        if isinstance(body.system, str):
+            self._system(body.system)
+        for i, block in enumerate(() if isinstance(body.system, str) else body.system or ()):
+            self._system(plain_text(block, f"system[{i}]"))
+            if block.cache_control is not None:
+                self.mark()
+        # Templates write tools and system prompt in one place: a mark on a tool ends with both.
+        if self._mark is None and any(tool.cache_control is not None for tool in body.tools or ()):
+            self.mark()
+
+    def read(self, message: InputMessage, where: str) -> None:
+        if message.role == "assistant" and self._turns and self._turns[-1][0] != "assistant":
+            self._calls.all_answered(where)
+        if isinstance(message.content, str):
+            self._add(message.role, Text(message.content))
+            return
+        self._enter(message.role)
+        for i, block in enumerate(message.content):
+            place = f"{where}.content[{i}]"
+            match message.role:
+                case "user":
+                    part: Part | None = user_part(block, place)
+                case "assistant":
+                    part = assistant_part(block, place)
+                case "system":
+                    part = Text(plain_text(block, place))
+            if part is not None:
+                self._calls.note(part, place)
+                self._add(message.role, part)
+            if block.cache_control is not None:
+                self.mark()
+
+    def mark(self) -> None:
+        """All that was read so far is worth keeping."""
+        self._mark = (len(self._turns) - 1, len(self._turns[-1][1])) if self._turns else (0, 0)
+
+    def conversation(self) -> Conversation:
+        turns = [_message(speaker, parts) for speaker, parts in self._turns]
+        return Conversation(_without_empty_prefill(turns), self._marked(turns))
+
+    def _marked(self, turns: list[Message]) -> tuple[Message, ...] | None:
+        if self._mark is None:
+            return None
+        whole, parts = self._mark
+        last = [_message(speaker, all_[:parts]) for speaker, all_ in self._turns[whole : whole + 1]]
+        return (*turns[:whole], *last)
+
+    def _system(self, text: str) -> None:
+        text = text.partition("\n")[2].lstrip("\n") if text.startswith(_BILLING) else text
+        if text:
+            self._add("system", Text(text))
+
+    def _add(self, role: _Speaker, part: Part) -> None:
+        parts = self._enter(role)
+        if role == "system" and self._turns[-1][0] == "user" and isinstance(part, Text):
+            part = Text(f"<system>\n{part.text}\n</system>")
+        parts.append(part)
+
+    def _enter(self, role: _Speaker) -> list[Part]:
+        """The parts of the turn that goes on, or of a new one.
+
+        Most templates take a system prompt at the beginning only, or drop a later one without a word: one in
+        mid-conversation is told with the user's turn.
+        """
+        speaker = "user" if role == "system" and self._turns and self._turns[-1][0] != "system" else role
+        if not self._turns or self._turns[-1][0] != speaker:
+            self._turns.append((speaker, []))
+        return self._turns[-1][1]
+
+
+class _Calls:
+    """Tool calls met so far: each id once, a result for each, and each result for a call."""
+
+    def __init__(self) -> None:
+        self._made: set[str] = set()
+        self._open: dict[str, None] = {}
+
+    def note(self, part: Part, where: str) -> None:
+        if isinstance(part, ToolCall):
+            if part.id in self._made:
+                raise wrong(f"{where}.id", "is that of an earlier tool_use block")
+            self._made.add(part.id)
+            self._open[part.id] = None
+        elif isinstance(part, ToolResult):
+            if part.call_id not in self._made:
+                raise wrong(f"{where}.tool_use_id", "is that of no earlier tool_use block")
+            if part.call_id not in self._open:
+                raise wrong(f"{where}.tool_use_id", "has its tool_result already")
+            del self._open[part.call_id]
+
+    def all_answered(self, where: str) -> None:
+        """Between a call and the next answer of the assistant must stand its result."""
+        if self._open:
+            raise wrong(where, "follows a tool_use block whose tool_result is missing")
+
+
+def _message(speaker: _Speaker, parts: list[Part]) -> Message:
+    return Message(speaker, tuple(parts if speaker == "assistant" else _paragraphs(parts)))
+
+
+def _without_empty_prefill(turns: list[Message]) -> tuple[Message, ...]:
     last = turns[-1]
     if last.role != "assistant":
         return tuple(turns)
@@ -63,110 +162,15 @@ def _without_empty_prefill(turns: list[Message], calls: _Calls) -> tuple[Message
     return tuple(turns[:-1])
 
 
-class _Calls:
-    """Tool calls met so far: each id once, and each result for a call."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, bool] = {}
-
-    def made(self, call_id: str, where: str) -> None:
-        if call_id in self._open:
-            raise wrong(f"{where}.id", "is that of an earlier tool_use block")
-        self._open[call_id] = True
-
-    def answered(self, call_id: str, where: str) -> None:
-        if call_id not in self._open:
-            raise wrong(f"{where}.tool_use_id", "is that of no earlier tool_use block")
-        if not self._open[call_id]:
-            raise wrong(f"{where}.tool_use_id", "has its tool_result already")
-        self._open[call_id] = False
-
-
-def _system_prompt(system: str | Sequence[TextPart] | None) -> str:
-    if system is None:
-        return ""
-    blocks = [system] if isinstance(system, str) else _texts(system, "system")
-    return _BETWEEN.join(filter(None, map(_without_billing, blocks)))
-
-
-def _without_billing(text: str) -> str:
-    return text.partition("\n")[2].lstrip("\n") if text.startswith(_BILLING) else text
-
-
-def _parts(message: InputMessage, where: str, calls: _Calls) -> list[Part]:
-    if isinstance(message.content, str):
-        return [Text(message.content)]
-    decode = {"user": _user_part, "assistant": _assistant_part, "system": _system_part}[message.role]
-    found = (decode(block, f"{where}.content[{i}]", calls) for i, block in enumerate(message.content))
-    return [part for part in found if part is not None]
-
-
-def _user_part(block: InputBlock, where: str, calls: _Calls) -> Part | None:
-    if block.type == "tool_result":
-        call_id = _given(block.tool_use_id, f"{where}.tool_use_id")
-        calls.answered(call_id, where)
-        return ToolResult(call_id, _result_text(block, where))
-    return _system_part(block, where, calls)
-
-
-def _assistant_part(block: InputBlock, where: str, calls: _Calls) -> Part | None:
-    match block.type:
-        case "tool_use":
-            call_id = _given(block.id, f"{where}.id")
-            calls.made(call_id, where)
-            arguments = msgspec.json.encode(_given(block.input, f"{where}.input")).decode()
-            return ToolCall(call_id, _given(block.name, f"{where}.name"), arguments)
-        case "thinking":
-            thought = block.thinking or unseal(block.signature or "")
-            return Reasoning(thought) if thought else None
-        case "redacted_thinking":
-            return None  # sealed by whoever wrote it
-        case _:
-            return _system_part(block, where, calls)
-
-
-def _system_part(block: InputBlock, where: str, calls: _Calls) -> Part | None:
-    return Text(_text(block, where))
-
-
-def _result_text(block: InputBlock, where: str) -> str:
-    content = block.content or ""
-    text = content if isinstance(content, str) else _BETWEEN.join(_texts(content, f"{where}.content"))
-    # Chat templates have no place for the mark, so it is said in words.
-    return f"Error: {text}" if block.is_error else text
-
-
-def _texts(parts: Sequence[TextPart], where: str) -> list[str]:
-    return [_text(part, f"{where}[{i}]") for i, part in enumerate(parts)]
-
-
-def _text(part: TextPart | InputBlock, where: str) -> str:
-    if part.type in _MEDIA:
-        raise wrong(f"{where}.type", f"is {part.type!r}, but {_TEXT_ONLY}")
-    if part.type != "text":
-        raise wrong(f"{where}.type", f"{shorten(part.type)!r} is not supported here")
-    if part.text is None:
-        raise wrong(f"{where}.text", "is missing")
-    return part.text
-
-
 def _paragraphs(parts: list[Part]) -> list[Part]:
     """Neighbouring texts as one, with space between them."""
-    joined: list[Part] = []
+    joined: list[list[str] | ToolResult] = []
     for part in parts:
-        if joined and isinstance(part, Text) and isinstance(joined[-1], Text):
-            joined[-1] = Text(joined[-1].text + _BETWEEN + part.text)
-        else:
+        if not isinstance(part, Text):
+            assert isinstance(part, ToolResult)
             joined.append(part)
-    return joined
-
-
-def _given(value: T | None, field: str) -> T:
-    if value is None or value == "":
-        raise wrong(field, "is missing")
-    return value
-
-
-def wrong(field: str, reason: str) -> InvalidRequest:
-    """The error about a field."""
-    return InvalidRequest(f"{field} {reason}", param=field)
+        elif joined and isinstance(joined[-1], list):
+            joined[-1].append(part.text)
+        else:
+            joined.append([part.text])
+    return [Text(BETWEEN.join(item)) if isinstance(item, list) else item for item in joined]

@@ -22,15 +22,15 @@ class ThinkingTokens(msgspec.Struct, frozen=True):
 class Usage(msgspec.Struct, frozen=True):
     """Tokens of a message; the three kinds of input add up to the prompt.
 
-    Every prompt is cached, whether marked or not; nothing is written for a price of its own, so that
-    `cache_creation_input_tokens` stays 0 and what was not read from the cache is plain input.
+    Every prompt is cached, whether marked or not: what was read of it is what the cache held. What was
+    computed anew counts as written to the cache up to the last `cache_control` mark, and else as plain input.
     """
 
     input_tokens: int
+    cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
     output_tokens_details: ThinkingTokens
-    cache_creation_input_tokens: int = 0
 
 
 class TextBlock(_Tagged, frozen=True, tag="text"):

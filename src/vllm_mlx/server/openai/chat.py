@@ -29,7 +29,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         """Continue a conversation; at once, or as a stream of server-sent events."""
         body = await read_body(request, ChatCompletionRequest)
         usage = wants_usage(body)
-        envelope = Envelope("chatcmpl", service.model(model_name(body.model)).id)
+        model = service.model(model_name(body.model)).id
+        envelope = Envelope("chatcmpl", model, tier=body.service_tier is not None)
         wanted = await beside_the_loop(request, lambda: decode(body, envelope.id))
         events = answer_of(service, tool_loop, body, wanted)
         encoder = ChatEncoder(

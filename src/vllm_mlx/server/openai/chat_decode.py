@@ -10,6 +10,7 @@ from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, Too
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest, ChatMessage, ContentPart, Tool
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
@@ -49,6 +50,7 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
             continue_final_message=continues_final_message(
                 body.add_generation_prompt, body.continue_final_message
             ),
+            parallel_tool_calls=body.parallel_tool_calls is not False,
         ),
         sampling=decode_sampling(body, max_tokens=given, logprobs=_logprobs(body)),
         request_id=request_id,
@@ -92,30 +94,35 @@ def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:
     """The functions on offer."""
     if len(tools or ()) > MAX_TOOLS:
         raise InvalidRequest(f"at most {MAX_TOOLS} tools are allowed", param="tools")
-    functions = [tool.function for tool in tools or ()]
-    for i, function in enumerate(functions):
-        if not function.name:
-            raise _wrong(f"tools[{i}].function.name", "must not be empty")
-    return tuple(
-        ToolSpec(
-            name=function.name,
-            description=function.description,
-            parameters=function.parameters,
-            strict=bool(function.strict),
-        )
-        for function in functions
+    return tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools or ()))
+
+
+def _tool(tool: Tool, where: str) -> ToolSpec:
+    if tool.type != "function":
+        raise _wrong(f"{where}.type", f"is {shorten(tool.type)!r}, but only functions are supported")
+    function = tool.function
+    if function is None:
+        raise _wrong(f"{where}.function", "is required")
+    if not function.name:
+        raise _wrong(f"{where}.function.name", "must not be empty")
+    return ToolSpec(
+        name=function.name,
+        description=function.description,
+        parameters=function.parameters,
+        strict=bool(function.strict),
     )
 
 
 def template_variables(
-    given: dict[str, Any] | None, enable_thinking: bool | None, reasoning_effort: str | None = None
+    given: dict[str, Any] | None, enable_thinking: bool | None, reasoning_effort: Effort | None = None
 ) -> dict[str, Any]:
     """Variables for the chat template; the request's own `chat_template_kwargs` win over its short forms."""
     variables: dict[str, Any] = {}
-    if reasoning_effort == "none":
-        variables["enable_thinking"] = False
-    elif reasoning_effort is not None:
-        variables["reasoning_effort"] = reasoning_effort
+    if reasoning_effort is not None:
+        # Templates with a switch know nothing between off and on.
+        variables["enable_thinking"] = reasoning_effort not in ("none", "minimal")
+        if reasoning_effort != "none":
+            variables["reasoning_effort"] = told_effort(reasoning_effort)
     if enable_thinking is not None:
         variables["enable_thinking"] = enable_thinking
     return variables | (given or {})
@@ -140,16 +147,42 @@ def decode_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """The conversation.
 
     Raises:
-        InvalidRequest: no turn at all, a turn without content, or with content other than text.
+        InvalidRequest: no turn at all, a turn without content, or with content other than text; calls and
+            results that do not match.
     """
     if not messages:
         raise InvalidRequest("messages must not be empty", param="messages")
-    return tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
+    decoded = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
+    _match_calls(decoded)
+    return decoded
+
+
+def _match_calls(messages: Sequence[Message]) -> None:
+    """Each call is answered before anybody else speaks, and each result answers a call, as OpenAI has it."""
+    waiting: set[str] = set()
+    for i, message in enumerate(messages):
+        if message.role == "tool":
+            for part in message.parts:
+                if isinstance(part, ToolResult):
+                    if part.call_id not in waiting:
+                        raise _wrong(f"messages[{i}].tool_call_id", "answers no open call of the assistant")
+                    waiting.remove(part.call_id)
+            continue
+        if waiting:
+            raise _wrong(f"messages[{i}]", "follows tool_calls of which not all are answered")
+        calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
+        waiting.update(calls)
+        if len(waiting) < len(calls):
+            raise _wrong(f"messages[{i}].tool_calls", "must have ids of their own")
+    if waiting:
+        raise _wrong("messages", "end with tool_calls of which not all are answered")
 
 
 def _message(message: ChatMessage, where: str) -> Message:
     if message.function_call is not None:
         raise _wrong(f"{where}.function_call", "is obsolete; use tool_calls")
+    if message.audio is not None:
+        raise _wrong(f"{where}.audio", f"is not supported; {_TEXT_ONLY}")
     if message.tool_calls and message.role != "assistant":
         raise _wrong(f"{where}.tool_calls", "is for the assistant alone")
     if message.role == "assistant":

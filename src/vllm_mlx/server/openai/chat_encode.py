@@ -180,6 +180,7 @@ class _Choice:
             "role": "assistant",
             "content": content if content or not self._calls else None,
             "refusal": None,
+            "annotations": [],
             "reasoning": thought,
             "reasoning_content": thought,
         }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WirePart
+from vllm_mlx.server.effort import Effort
 from vllm_mlx.server.openai.generation_schema import GenerationFields, Strings
 
 
@@ -52,6 +53,7 @@ class ChatMessage(WirePart):
     reasoning: str | None = None
     reasoning_content: str | None = None
     function_call: Any = Field(None, description="refused: use tool_calls")
+    audio: Any = Field(None, description="refused: this server has no spoken answers")
 
 
 class FunctionSpec(WirePart):
@@ -66,8 +68,8 @@ class FunctionSpec(WirePart):
 class Tool(WirePart):
     """A tool; functions are the only kind."""
 
-    type: Literal["function"] = "function"
-    function: FunctionSpec
+    type: str = "function"
+    function: FunctionSpec | None = None
 
 
 class NamedFunction(WirePart):
@@ -105,10 +107,16 @@ class ChatCompletionRequest(GenerationFields):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     modalities: Strings | None = None
-    reasoning_effort: str | None = None
+    reasoning_effort: Effort | None = Field(
+        None, description="none and minimal switch thinking off, the others on, where the template can"
+    )
     metadata: dict[str, Any] | None = Field(None, description="accepted and not used")
     store: bool | None = Field(None, description="accepted; nothing is stored")
-    service_tier: str | None = Field(None, description="accepted and not used")
+    service_tier: str | None = Field(None, description="accepted; there is one tier, `default`")
+    prediction: dict[str, Any] | None = Field(None, description="accepted and not used")
+    prompt_cache_key: str | None = Field(None, description="accepted; every prompt is cached")
+    safety_identifier: str | None = Field(None, description="accepted and not used")
+    verbosity: Literal["low", "medium", "high"] | None = Field(None, description="accepted and not used")
 
     mcp_tools: bool | Strings | None = Field(
         None, description="offer MCP tools and run the approved ones: all, or these servers and tools"

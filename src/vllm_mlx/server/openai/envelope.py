@@ -36,8 +36,14 @@ class UsageChunk(msgspec.Struct, frozen=True):
             "metrics": {
                 "time_to_first_token_ms": self.timings.time_to_first_token_ms,
                 "generation_time_ms": self.timings.generation_time_ms,
+                "tokens_per_second": self._tokens_per_second(),
             },
         }
+
+    def _tokens_per_second(self) -> float | None:
+        """How fast tokens followed the first one; None if none did."""
+        following, generation_ms = self.usage.completion_tokens - 1, self.timings.generation_time_ms
+        return following * 1e3 / generation_ms if following > 0 and generation_ms > 0 else None
 
 
 class Envelope:
@@ -46,12 +52,14 @@ class Envelope:
     Args:
         prefix: of the id, `chatcmpl` or `cmpl`.
         model: the served model's id.
+        tier: the request named a tier, so that the answer names the one it got.
     """
 
-    def __init__(self, prefix: str, model: str) -> None:
+    def __init__(self, prefix: str, model: str, *, tier: bool = False) -> None:
         self.id = f"{prefix}-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
+        self._tier = {"service_tier": "default"} if tier else {}
 
     def fields(self, kind: str) -> dict[str, object]:
         """The fields as they open an answer of the given `object` kind."""
@@ -61,6 +69,7 @@ class Envelope:
             "created": self._created,
             "model": self._model,
             "system_fingerprint": FINGERPRINT,
+            **self._tier,
         }
 
 

@@ -18,6 +18,7 @@ class StreamOptions(WirePart):
     """What a stream says besides its text."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = Field(None, description="accepted; nothing is added to hide lengths")
 
 
 class GenerationFields(WireModel):
