@@ -110,6 +110,15 @@ class ModelConfig:
     default_chat_template_kwargs: str | None = setting(
         None, "JSON object with variables for the chat template", metavar="JSON", json_object=True
     )
+    tool_call_parser: str = setting(
+        "auto",
+        "output format whose tool calls are read (docs/guides/tools.md has the names); auto: by the chat "
+        "template and config.json",
+    )
+    reasoning_parser: str = setting(
+        "auto", "output format whose thoughts are told apart; auto: by the chat template and config.json"
+    )
+    enable_auto_tool_choice: bool = setting(True, "always on; accepted for compatibility", always_on=True)
 
     def __post_init__(self) -> None:
         check(self)

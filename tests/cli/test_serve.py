@@ -20,6 +20,14 @@ def test_a_port_in_use_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -
     assert shown.count("\n") == 1
 
 
+@pytest.mark.requirement(11)
+def test_a_parser_that_is_none_is_told_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--port", "0", "--tool-call-parser", "qwen9"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("vllm-mlx: error: --tool-call-parser must be auto or one of anthropic, ")
+    assert shown.endswith("not 'qwen9'\n")
+
+
 def test_a_model_that_cannot_be_loaded_is_told_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -119,3 +119,31 @@ def test_a_megabyte_of_a_formats_own_opening_tag_is_read(name: str) -> None:
         text = tag * (1_000_000 // len(tag))
         said = parse([text[at : at + 9] for at in range(0, len(text), 9)], fmt, tools=TOOLS)
         assert "".join(part for one in said for part in one[1:]).count(tag) >= 0.99 * text.count(tag)
+
+
+@pytest.mark.requirement(67)
+@pytest.mark.parametrize("name", [name for name in NAMES if FORMATS.get(name).reasoning is not None])
+def test_a_thought_that_the_prompt_opened_ends_where_the_formats_own_end_is_written(name: str) -> None:
+    """The text that closes a thought by force is the family's own, so it must do what the tag does."""
+    fmt = FORMATS.get(name)
+    assert fmt.reasoning is not None
+    expected = [("thought", "Hm."), ("text", "Yes.")]
+    closed = f"Hm.{fmt.reasoning.end}Yes."
+    assert parse([closed], fmt, thinking=True, tools=TOOLS) == expected
+    assert parse(list(fmt.reasoning.begin + closed), fmt, tools=TOOLS) == expected
+    assert parse([fmt.reasoning.begin + closed], fmt, tools=None) == expected
+    assert fmt.reasoning.begin.startswith(fmt.reasoning.open)
+    assert fmt.reasoning.close in fmt.reasoning.end
+    assert {fmt.reasoning.open, fmt.reasoning.close} <= fmt.markers()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_trigger_begins_another_one(name: str) -> None:
+    """Else the shorter one would win where the text is cut, and the longer one where it is not."""
+    fmt = FORMATS.get(name)
+    tags = {tag for syntax in fmt.calls for tag in plan_of(syntax).triggers} | set(fmt.dropped)
+    if fmt.channels is not None:
+        tags |= {*fmt.channels.opens, *fmt.channels.closes}
+    elif fmt.reasoning is not None:
+        tags |= {fmt.reasoning.open, fmt.reasoning.close}
+    assert [(a, b) for a in tags for b in tags if a != b and b.startswith(a)] == []

@@ -11,7 +11,7 @@ from typing import Any
 
 from vllm_mlx.cli.flags import USAGE_ERROR, add_flags
 from vllm_mlx.cli.sources import CONFIG_VARIABLE, BadSource, resolve, unread
-from vllm_mlx.config import Config, settings
+from vllm_mlx.config import Config, InvalidSetting, settings
 from vllm_mlx.core.errors import ModelLoadError
 from vllm_mlx.mcp.config import BadMcpConfig
 from vllm_mlx.models.backend import check_backend, require_backend
@@ -76,7 +76,11 @@ def _serve(config: Config) -> int:
     )
     try:
         tool_loop = build_tool_loop(config.mcp, os.environ)
+        service = build_service(config)
     except BadMcpConfig as error:
         sys.stderr.write(f"vllm-mlx: error: --mcp-config: {error}\n")
         return USAGE_ERROR
-    return serve(build_service(config), config.server, config.access, tool_loop)
+    except InvalidSetting as error:
+        sys.stderr.write(f"vllm-mlx: error: --{error.name.replace('_', '-')} {error.problem}\n")
+        return USAGE_ERROR
+    return serve(service, config.server, config.access, tool_loop)

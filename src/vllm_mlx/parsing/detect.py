@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
+from vllm_mlx.config import InvalidSetting
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.registry import FORMATS
+from vllm_mlx.registry import UnknownName
+
+AUTO = "auto"
 
 
 class Detected(NamedTuple):
@@ -33,6 +39,80 @@ def detect_format(template: str | None, model_type: str = "") -> Detected:
         if typed is not None:
             return Detected(typed, "config")
     return Detected(best, "template") if best is not None else Detected(FORMATS.get("plain"), "default")
+
+
+class Chosen(NamedTuple):
+    """The format that a model is served with, and whose parts it has.
+
+    Attributes:
+        format: joined from the two parts.
+        tools: the name of the format that reads calls, and what it was chosen by ("flag", "template",
+            "config", "default").
+        reasoning: the same of the thoughts; the name is None where none are told apart.
+    """
+
+    format: OutputFormat
+    tools: tuple[str, str]
+    reasoning: tuple[str | None, str]
+
+
+def choose_format(
+    template: str | None, model_type: str, *, tool_call_parser: str = AUTO, reasoning_parser: str = AUTO
+) -> Chosen:
+    """The detected format, with the parts that the command line names put in their place.
+
+    Raises:
+        InvalidSetting: no format has a name that is given, or it has no thoughts to tell apart.
+    """
+    detected = detect_format(template, model_type)
+    fmt, by = detected
+    thinks_by = by
+    thinker = fmt
+    if tool_call_parser != AUTO:
+        fmt, by = _named("tool_call_parser", tool_call_parser), "flag"
+        if thinker.reasoning is None:
+            thinker, thinks_by = fmt, by
+    if reasoning_parser != AUTO:
+        thinker, thinks_by = _thinker(reasoning_parser), "flag"
+    joined = fmt
+    if thinker is not fmt:
+        joined = msgspec.structs.replace(
+            fmt,
+            reasoning=thinker.reasoning,
+            # Harmony's thoughts are channels; other families' calls are found beside them.
+            channels=fmt.channels or thinker.channels,
+            calls=fmt.calls if fmt.channels or not thinker.channels else (thinker.calls[0], *fmt.calls),
+            dropped=tuple(dict.fromkeys((*fmt.dropped, *thinker.dropped))),
+        )
+    thoughts = None if joined.reasoning is None else thinker.name
+    return Chosen(joined, (fmt.name, by), (thoughts, thinks_by))
+
+
+def check_names(tool_call_parser: str, reasoning_parser: str) -> None:
+    """See that both flags name formats, before anything is loaded.
+
+    Raises:
+        InvalidSetting: one does not; the message lists those there are.
+    """
+    if tool_call_parser != AUTO:
+        _named("tool_call_parser", tool_call_parser)
+    if reasoning_parser != AUTO:
+        _thinker(reasoning_parser)
+
+
+def _named(setting: str, name: str) -> OutputFormat:
+    try:
+        return FORMATS.get(name)
+    except UnknownName as error:
+        raise InvalidSetting(setting, f"must be auto or one of {', '.join(FORMATS)}, not {name!r}") from error
+
+
+def _thinker(name: str) -> OutputFormat:
+    """A format with thoughts, or `plain` for one who wants none told apart."""
+    fmt = _named("reasoning_parser", name)
+    if fmt.reasoning is None and fmt.name != "plain":
+        raise InvalidSetting("reasoning_parser", f"{name!r} is a format without thoughts")
+    return fmt
 
 
 def _speaks(template: str, fmt: OutputFormat) -> bool:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import msgspec
 
 from vllm_mlx.parsing.syntax import CallSyntax, Channels
 
 _TAG = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|[^\s<\[]+")
-
-
-class Tags(NamedTuple):
-    """A pair of markers around a block."""
-
-    open: str
-    close: str
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):

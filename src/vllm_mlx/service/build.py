@@ -24,7 +24,7 @@ from vllm_mlx.mcp.config import read_config
 from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import resolve_model
-from vllm_mlx.parsing.detect import detect_format
+from vllm_mlx.parsing.detect import check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
@@ -44,7 +44,11 @@ def build_service(
 
     Args:
         runner_factory: makes the runner on the engine's thread, in this process; the model's own one if None.
+
+    Raises:
+        InvalidSetting: no output format has the name that a parser's flag gives.
     """
+    check_names(config.model.tool_call_parser, config.model.reasoning_parser)
     root = display_name(config.model.model)
     names = config.model.served_model_name or (root,)
     card = ModelCard(id=names[0], created=int(time.time()), root=root, max_model_len=None)
@@ -84,7 +88,13 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
     except BaseException:
         await engine.aclose()
         raise
-    output_format = detect_format(tokenizer.chat_template(tools=True), manifest.model_type).format
+    chosen = choose_format(
+        tokenizer.chat_template(tools=True),
+        manifest.model_type,
+        tool_call_parser=config.model.tool_call_parser,
+        reasoning_parser=config.model.reasoning_parser,
+    )
+    output_format = chosen.format
     think = output_format.reasoning
     template = ChatTemplate(tokenizer, (think.open, think.close) if think is not None else None)
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
@@ -99,7 +109,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             template_defaults=template_defaults,
             max_pending=config.engine.max_queue,
         ),
-        output_format=output_format,
+        chosen=chosen,
         engine=engine,
         info=info,
         defaults=sampling_defaults(config.model, manifest),

@@ -9,6 +9,7 @@ import msgspec
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.client import EngineClient, EngineInfo
+from vllm_mlx.parsing.detect import Chosen
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
@@ -36,12 +37,17 @@ class LoadedModel:
     card: ModelCard
     tokenizer: Tokenizer
     prompts: PromptBuilder
-    output_format: OutputFormat
+    chosen: Chosen
     engine: EngineClient
     info: EngineInfo
     defaults: SamplingParams
     eos_ids: tuple[int, ...]
     limits: GenerationLimits
+
+    @property
+    def output_format(self) -> OutputFormat:
+        """How the model marks its thoughts and calls."""
+        return self.chosen.format
 
     @property
     def context_tokens(self) -> int:
@@ -55,6 +61,8 @@ class LoadedModel:
             "max_num_seqs": self.info.max_num_seqs,
             "kv_capacity_tokens": self.info.kv_capacity_tokens,
             "output_format": self.output_format.name,
+            "tool_call_parser": dict(zip(("name", "chosen_by"), self.chosen.tools, strict=True)),
+            "reasoning_parser": dict(zip(("name", "chosen_by"), self.chosen.reasoning, strict=True)),
             "runner": msgspec.to_builtins(self.info.path),
             "engine": msgspec.to_builtins(self.engine.stats()),
             "engine_health": msgspec.to_builtins(self.engine.health()),

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
+
+POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"type": "string"}}}
+
+
+@pytest.mark.requirement(78)
+@pytest.mark.parametrize(
+    ("text", "schema", "value"),
+    [
+        ("5", {"type": "integer"}, 5),
+        (" 5\n", {"type": "integer"}, 5),
+        ("5.0", {"type": "integer"}, 5),
+        ("5.5", {"type": "integer"}, "5.5"),
+        ("5", {"type": "number"}, 5),
+        ("1e3", {"type": "number"}, 1000.0),
+        ("5", {"type": "string"}, "5"),
+        (" 5 ", {"type": "string"}, " 5 "),
+        ("True", {"type": "boolean"}, True),
+        ("false", {"type": "boolean"}, False),
+        ("yes", {"type": "boolean"}, "yes"),
+        ("null", {"type": ["integer", "null"]}, None),
+        ("None", {"anyOf": [{"type": "integer"}, {"type": "null"}]}, None),
+        ("null", {"type": "string"}, "null"),
+        ("5", {"type": ["string", "integer"]}, 5),
+        ("5", {"enum": ["5", "6"]}, "5"),
+        ("5", {"enum": [5, 6]}, 5),
+        ("5", {"const": 5}, 5),
+        ("five", {"type": "integer"}, "five"),
+        ("[1, 2]", {"type": "array"}, [1, 2]),
+        ('["1", "2"]', {"type": "array", "items": {"type": "integer"}}, [1, 2]),
+        ('{"x": "3", "name": "3", "z": "3"}', POINT, {"x": 3, "name": "3", "z": "3"}),
+        ('{"x": ', POINT, '{"x": '),
+        ("5", {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}, 5),
+        ("5", {"$ref": "#/$defs/n", "$defs": {"n": {"$ref": "#/$defs/n"}}}, 5),
+        ("5", {"$ref": "elsewhere"}, 5),
+        ("5", {}, 5),
+        ("five", None, "five"),
+        ("5", None, 5),
+        ("NaN", None, "NaN"),
+        ("1e999", None, "1e999"),
+        ("[" * 100_000, None, "[" * 100_000),
+        ("9" * 5000, {"type": "integer"}, "9" * 5000),
+    ],
+)
+def test_text_gets_the_type_of_its_schema_and_stays_text_where_it_does_not_fit(
+    text: str, schema: dict[str, Any] | None, value: Any
+) -> None:
+    assert json.loads(json_text(text, schema)) == value
+
+
+def test_an_argument_finds_its_schema_and_the_definitions_beside_it() -> None:
+    tool = {
+        "properties": {"when": {"$ref": "#/$defs/day"}, "odd": True},
+        "$defs": {"day": {"type": "string"}},
+        "additionalProperties": {"type": "integer"},
+    }
+    assert only_text(member_schema(tool, "when"))
+    assert json_text("7", member_schema(tool, "other")) == "7"
+    assert member_schema(tool, "odd") is None
+    assert member_schema({}, "a") is None
+    assert member_schema(None, "a") is None
+
+
+def test_a_schema_that_holds_itself_ends() -> None:
+    tree: dict[str, Any] = {"properties": {"t": {"$ref": "#/$defs/t"}}}
+    tree["$defs"] = {"t": {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]}}
+    assert json_text("null", member_schema(tree, "t")) == "null"
+
+
+schemas = st.recursive(
+    st.sampled_from(
+        [{}, {"type": "string"}, {"type": "integer"}, {"type": ["null", "boolean"]}, {"enum": [1]}]
+    ),
+    lambda inner: (
+        st.fixed_dictionaries({"items": inner})
+        | st.fixed_dictionaries({"anyOf": st.lists(inner, max_size=2)})
+        | st.fixed_dictionaries({"properties": st.fixed_dictionaries({"a": inner})})
+    ),
+    max_leaves=4,
+)
+
+
+@given(st.text(max_size=12) | st.sampled_from(['{"a": ["1"]}', "[true, null]", "1"]), schemas)
+def test_any_text_with_any_schema_is_json(text: str, schema: dict[str, Any]) -> None:
+    json.loads(json_text(text, schema))
