@@ -36,7 +36,6 @@ _CHAT, _TEXT, _MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messag
 ROUTES = {
     "openai.generation_decode": (_CHAT, _TEXT),
     "openai.chat_decode": (_CHAT,),
-    "openai.completions_decode": (_TEXT,),
     "anthropic.messages_decode": (_MESSAGES, f"{_MESSAGES}/count_tokens"),
 }
 
@@ -63,7 +62,6 @@ PLAIN: dict[str, dict[str, Any]] = {
 }
 """Route -> a body that it accepts."""
 _SCHEMA = {"type": "object", "properties": {}}
-_FUNCTION = [{"type": "function", "function": {"name": "f", "parameters": _SCHEMA}}]
 _TOOL = [{"name": "f", "input_schema": _SCHEMA}]
 _PNG = "iVBORw0KGgo="
 
@@ -73,17 +71,10 @@ def _said(part: dict[str, Any]) -> dict[str, Any]:
 
 
 ASKED = (
-    Asked(_CHAT, "`response_format` of type `json_object`", {"response_format": {"type": "json_object"}}),
     Asked(
         _CHAT,
-        "`response_format` of type `json_schema`",
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": _SCHEMA}}},
-    ),
-    Asked(_CHAT, "`tool_choice` `required`", {"tools": _FUNCTION, "tool_choice": "required"}),
-    Asked(
-        _CHAT,
-        "`tool_choice` of one function",
-        {"tools": _FUNCTION, "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "`structural_tag` with a `format`",
+        {"response_format": {"type": "structural_tag", "format": {}}},
     ),
     Asked(_CHAT, "`modalities` with `audio`", {"modalities": ["text", "audio"]}),
     Asked(

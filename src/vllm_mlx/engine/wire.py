@@ -18,6 +18,10 @@ class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         prompt_ids: at least one id, each below the model's vocabulary size.
         sampling: resolved settings; `max_tokens` is set and fits the context (0: only read the prompt).
         seed: 64 bits; the caller's, or one the front drew.
+        grammar: what the output must be, its thought left aside: a grammar that `llguidance.LLMatcher` takes,
+            in its variant of Lark or as JSON (`{"grammars": [...]}`). Terminals are text; a control token of
+            the model's tokenizer is `<name>` and any token `<[id]>`. Ends of text are no part of it: the text
+            may end wherever the grammar is complete, and ends by itself where nothing may follow.
         eos_ids: ids that end the text (empty when the request ignores them); `sampling.stop_token_ids` too.
         priority: smaller first.
         timeout_s: from submission until the engine gives the request up.
@@ -32,6 +36,7 @@ class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     priority: int = 0
     timeout_s: float | None = None
     cache_salt: str = ""
+    grammar: str | None = None
 
 
 class RawLogprob(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -28,6 +28,7 @@ from vllm_mlx.parsing.detect import detect_format
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
+from vllm_mlx.service.constrain import Constrainer
 from vllm_mlx.service.hub import Hub
 from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
 from vllm_mlx.service.port import ModelCard
@@ -99,6 +100,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             template_defaults=template_defaults,
             max_pending=config.engine.max_queue,
         ),
+        constrainer=Constrainer(output_format, tokenizer.special_id, max_pending=config.engine.max_queue),
         output_format=output_format,
         engine=engine,
         info=info,

@@ -16,17 +16,23 @@ SEED_BITS = 63
 
 
 def engine_request(
-    model: LoadedModel, request: GenerateRequest, prompt_ids: list[int], request_id: str
+    model: LoadedModel,
+    request: GenerateRequest,
+    prompt_ids: list[int],
+    request_id: str,
+    *,
+    grammar: str | None = None,
 ) -> EngineRequest:
     """Resolve a request against the model's defaults and limits.
+
+    Args:
+        grammar: of the output, checked.
 
     Raises:
         ContextOverflow: prompt and requested output do not fit.
         InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary, or a feature
             is asked for that this version has not.
     """
-    if request.constraint is not None:
-        raise InvalidRequest("constrained output is not supported by this version", param="response_format")
     if request.thinking_budget is not None:
         raise InvalidRequest("a budget for thought is not supported by this version", param="thinking")
     sampling = request.sampling.resolve(model.defaults)
@@ -47,6 +53,7 @@ def engine_request(
         priority=request.priority,
         timeout_s=limit if request.timeout_s is None else min(request.timeout_s, limit),
         cache_salt=request.cache_salt,
+        grammar=grammar,
     )
 
 

@@ -10,6 +10,7 @@ from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.client import EngineClient, EngineInfo
 from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.service.constrain import Constrainer
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
 
@@ -36,6 +37,7 @@ class LoadedModel:
     card: ModelCard
     tokenizer: Tokenizer
     prompts: PromptBuilder
+    constrainer: Constrainer
     output_format: OutputFormat
     engine: EngineClient
     info: EngineInfo
@@ -64,3 +66,4 @@ class LoadedModel:
         """Stop the engine and the text threads."""
         await self.engine.aclose()
         self.prompts.close()
+        self.constrainer.close()
