@@ -55,19 +55,52 @@ FORECAST = ToolSpec(
 """Without free text, which may be long where tags stand around it."""
 TOOLS = (WEATHER, CLOCK)
 DESCRIBED = (
-    "hermes",
-    "qwen3_coder",
-    "llama3_json",
-    "mistral",
-    "mistral_json",
+    "anthropic",
+    "command",
     "deepseek_v3",
     "deepseek_v31",
+    "deepseek_v32",
+    "deepseek_v4",
+    "ernie",
+    "functionary_v31",
+    "gemini",
+    "generic",
     "glm4",
+    "granite",
+    "hermes",
+    "hunyuan",
+    "internlm",
     "kimi_k2",
+    "llama3_json",
+    "longcat",
     "minimax_m2",
+    "mistral",
+    "mistral_json",
+    "nemotron",
+    "phi4",
+    "qwen3_coder",
+    "seed_oss",
+    "step3",
+    "xlam",
 )
-UNDESCRIBED = ("pythonic", "lfm2", "harmony", "gemma3", "gemma4", "functiongemma", "think", "plain")
-NO_OPENING = ("llama3_json",)
+UNDESCRIBED = (
+    "functionary",
+    "functionary_v2",
+    "functiongemma",
+    "gemma3",
+    "gemma4",
+    "harmony",
+    "lfm2",
+    "olmo3",
+    "plain",
+    "pythonic",
+    "think",
+)
+NO_OPENING = (
+    "functionary_v31",
+    "gemini",
+    "llama3_json",
+)
 """Formats whose calls begin like any text."""
 REQUIRED = ToolChoice("required")
 CALLS = [("get_weather", {"city": "Zürich\n<b>", "days": 3, "unit": "celsius"}), ("clock", {"utc": True})]
