@@ -25,6 +25,7 @@ ROWS: dict[int, str] = {
     41: "Olla's pass-through: a made-up x-api-key with a version header",
     43: "the OpenAI SDK works with any key and with model `default`",
     44: "the Anthropic SDK works with any key and with model `default`",
+    46: "a JSON schema is enforced, with or without a name",
     54: "one process serves its dialects side by side",
     55: "a request switches thinking with `enable_thinking`",
     56: "frequency penalty with OpenAI's meaning",
@@ -32,7 +33,11 @@ ROWS: dict[int, str] = {
     58: "continuous batching: neighbours never change a text",
     59: "paged KV: a shared prefix is stored once, bits are equal",
     60: "prefix cache shared across requests",
+<<<<<<< HEAD
     64: "tools of MCP servers, over stdio, streamable HTTP and SSE",
+=======
+    63: "output keeps to a schema, a grammar or a pattern, on every device",
+>>>>>>> 315f341 (Grammar and thought between forward and sample: compiler, gate, masks, a step in two halves)
     65: "output formats of many model families are parsed",
     67: "reasoning is told apart from the answer",
     68: "reasoning and tool calls in one answer",
