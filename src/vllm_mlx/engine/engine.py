@@ -157,11 +157,12 @@ class InProcessEngine:
         try:
             vocab_size = runner.capabilities.vocab_size
             grammars = None if self._folder is None else grammars_of(self._folder, vocab_size)
-            engine = EngineLoop(runner, self._engine_config, self._cache_config, self._clock, grammars)
-            self._stats = engine.stats()
-            self._serving = True
-            self._tell(_succeed, ready, engine.info)
-            serve(engine, self, self._hand_out)
+            loop = EngineLoop(runner, self._engine_config, self._cache_config, self._clock, grammars)
+            with closing(loop) as engine:
+                self._stats = engine.stats()
+                self._serving = True
+                self._tell(_succeed, ready, engine.info)
+                serve(engine, self, self._hand_out)
         finally:
             self._serving = False
             self._tell(self._mailroom.end_all, _STOPPED if self._closing else _DIED)

@@ -75,6 +75,10 @@ class EngineLoop:
         """The counts after the last iteration."""
         return self._scheduler.stats()
 
+    def close(self) -> None:
+        """End what other threads do for this engine; the runner is its owner's to close."""
+        self._scheduler.close()
+
     def iterate(self, commands: Iterable[Command]) -> list[TokenOutput]:
         """Obey the commands in order, submit at most one step, return what there is to tell.
 

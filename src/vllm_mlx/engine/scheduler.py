@@ -177,6 +177,11 @@ class Scheduler:
             TokenOutput(request_id=request_id, choice=0, token_ids=[], error=(error.code, error.message))
         )
 
+    def close(self) -> None:
+        """End the threads that fill masks, and begin to compile no more grammars."""
+        self._masks.close()
+        self._waiting_grammars.close()
+
     def drain(self) -> None:
         """Take no more requests; those in flight go on."""
         self._draining = True

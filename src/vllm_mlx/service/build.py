@@ -108,6 +108,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             max_tokens=config.model.max_tokens,
             max_request_tokens=config.model.max_request_tokens,
             timeout_s=config.engine.timeout,
+            thinking_tokens=config.model.default_thinking_token_budget,
         ),
     )
 

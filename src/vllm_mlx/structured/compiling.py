@@ -235,6 +235,11 @@ class Waiting:
         if compilation is not None and self._grammars is not None:
             self._grammars.cancel(compilation)
 
+    def close(self) -> None:
+        """No one waits any more."""
+        for key in list(self._asked):
+            self.leave(key)
+
     def news(self) -> list[tuple[str, GrammarMatcher | AppError]]:
         """Those who need not wait any longer, with what came of it."""
         told: list[tuple[str, GrammarMatcher | AppError]] = []

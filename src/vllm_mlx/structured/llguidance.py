@@ -127,7 +127,8 @@ class MaskFiller:
     """Fills the masks of many matchers on other threads, and waits for them only so long."""
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[_Job | None] | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: Thread | None = None
 
     def fill(self, matchers: Sequence[GrammarMatcher], words: Words) -> dict[int, str]:
         """Write row i of `words` (R, W), all zero before, for matcher i; rows that failed, and why.
@@ -149,21 +150,25 @@ class MaskFiller:
         return failed
 
     def _start(self, places: list[tuple[Any, int]], words: Words) -> Future[None]:
-        if self._jobs is None:
-            self._jobs = SimpleQueue()
-            Thread(target=_fill_for_ever, args=(self._jobs,), name="masks", daemon=True).start()
+        if self._thread is None:
+            self._thread = Thread(target=_fill_for_ever, args=(self._jobs,), name="masks", daemon=True)
+            self._thread.start()
         done: Future[None] = Future()
         self._jobs.put((done, places, words))
         return done
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """End the thread, and wait for it."""
+        thread = self._thread
         self._leave_thread()
+        if thread is not None:
+            thread.join(FILL_S)
 
     def _leave_thread(self) -> None:
         """It ends once it is done; another one takes over where there is more to do."""
-        if self._jobs is not None:
+        if self._thread is not None:
             self._jobs.put(None)
-            self._jobs = None
+            self._jobs, self._thread = SimpleQueue(), None
 
 
 def _fill_for_ever(jobs: SimpleQueue[_Job | None]) -> None:

@@ -57,6 +57,11 @@ class Masks:
             failed.setdefault(seq_ids[i], _NOTHING)
         return TokenMask(seq_ids, memoryview(cast(Any, words))), failed
 
+    def close(self) -> None:
+        """End the threads."""
+        if self._filler is not None:
+            self._filler.close()
+
     def _by_grammar(self, places: Sequence[int], rules: Sequence[Allowed], words: Words) -> dict[int, str]:
         if not places:
             return {}
