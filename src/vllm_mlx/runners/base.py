@@ -135,6 +135,8 @@ class PendingStep(Protocol):
     def read(self) -> StepResult:
         """Wait for it. Steps are read once each, in the order in which they were submitted.
 
+        One that waits for `sample` in vain, because the step before it failed, has nothing sampled to tell.
+
         Raises:
             RunnerDied, or any other exception: as `Runner.submit`.
         """

@@ -114,7 +114,9 @@ class Gate:
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
-        """Ids that must not come next nor after it: without a grammar and a budget, what opens a thought."""
+        """Ids that must come neither next nor after it, whether it waits or not: without a grammar, and with
+        the budget spent, the one that opens a thought.
+        """
         spent = self._rules.budget is not None and self._num_thought >= self._rules.budget
         lone = len(self._rules.open_ids) == 1
         free = self._matcher is None and self._place is _Place.ANSWER and not self._forced
@@ -167,9 +169,9 @@ class Gate:
         self._close_if_spent()
 
     def _without_reopening(self) -> Allowed | None:
-        """Without budget the last of several tokens that open a thought is out; see `banned_ids`."""
+        """Without budget left, the last token of an opening tag is out."""
         ids, budget = self._rules.open_ids, self._rules.budget
-        if self._place is _Place.THOUGHT or budget is None or self._num_thought < budget or len(ids) < 2:
+        if self._place is _Place.THOUGHT or budget is None or self._num_thought < budget or not ids:
             return None
         return Allowed(never=ids[-1:]) if (*self._recent, ids[-1])[-len(ids) :] == ids else None
 
