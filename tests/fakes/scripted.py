@@ -60,13 +60,13 @@ class ScriptedStep:
     """A step of rows whose next tokens are known when it is submitted."""
 
     result: StepResult
-    drawn: dict[int, SampledToken]
+    drawn: dict[int, tuple[SampledToken, tuple[int, ...]]]  # and what is banned
     vocab_size: int
 
     def sample(self, mask: TokenMask | None) -> None:
         """The script's tokens where they are allowed, else the first that is."""
-        for seq_id, token in self.drawn.items():
-            never = set(ruled_out(mask, seq_id, self.vocab_size))
+        for seq_id, (token, banned_ids) in self.drawn.items():
+            never = {*banned_ids, *ruled_out(mask, seq_id, self.vocab_size)}
             said = token.token_id
             if said in never:
                 said = next((i for i in range(self.vocab_size) if i not in never), said)
@@ -141,9 +141,8 @@ class ScriptedRunner(Runner):
                 said = row.sampling.position - len(row.sampling.prompt_ids)
                 token_id = self._next(row, list(row.sampling.prompt_ids), said)
                 wanted = row.sampling.params.logprobs is not None
-                drawn[row.seq_id] = SampledToken(
-                    token_id, Logprob(token_id, -float(said)) if wanted else None
-                )
+                logprob = Logprob(token_id, -float(said)) if wanted else None
+                drawn[row.seq_id] = SampledToken(token_id, logprob), row.sampling.banned_ids
         step = ScriptedStep(result, drawn, self._capabilities.vocab_size)
         if not plan.waits:
             step.sample(None)
