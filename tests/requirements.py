@@ -33,11 +33,8 @@ ROWS: dict[int, str] = {
     58: "continuous batching: neighbours never change a text",
     59: "paged KV: a shared prefix is stored once, bits are equal",
     60: "prefix cache shared across requests",
-<<<<<<< HEAD
-    64: "tools of MCP servers, over stdio, streamable HTTP and SSE",
-=======
     63: "output keeps to a schema, a grammar or a pattern, on every device",
->>>>>>> 315f341 (Grammar and thought between forward and sample: compiler, gate, masks, a step in two halves)
+    64: "tools of MCP servers, over stdio, streamable HTTP and SSE",
     65: "output formats of many model families are parsed",
     67: "reasoning is told apart from the answer",
     68: "reasoning and tool calls in one answer",
