@@ -69,7 +69,7 @@ def _engine(config: Config, folder: Path, runner_factory: RunnerFactory | None, 
         )
         return ProcessEngine(launch, clock=clock)
     factory = runner_factory or (lambda: build_runner(folder, config.model, config.engine, config.cache))
-    return InProcessEngine(factory, config.engine, config.cache, clock)
+    return InProcessEngine(factory, config.engine, config.cache, clock, folder=folder)
 
 
 async def load_model(config: Config, folder: Path, card: ModelCard, engine: EngineClient) -> LoadedModel:
@@ -110,6 +110,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             max_tokens=config.model.max_tokens,
             max_request_tokens=config.model.max_request_tokens,
             timeout_s=config.engine.timeout,
+            thinking_tokens=config.model.default_thinking_token_budget,
         ),
     )
 

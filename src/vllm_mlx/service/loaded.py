@@ -22,12 +22,14 @@ class GenerationLimits:
     Attributes:
         max_tokens: output tokens where the request does not say (fewer if the context ends before).
         max_request_tokens: most that a request may ask for; None for as much as fits.
+        thinking_tokens: most tokens of thought where the request does not say; None for no bound.
         timeout_s: for requests without a time limit of their own, and the most those may ask for.
     """
 
     max_tokens: int
     max_request_tokens: int | None
     timeout_s: float
+    thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
