@@ -107,6 +107,11 @@ class ModelConfig:
     default_repetition_penalty: float | None = setting(
         None, "repetition penalty where the request does not say", minimum=0, maximum=100, above_zero=True
     )
+    default_thinking_token_budget: int | None = setting(
+        None,
+        "most tokens of thought where the request does not say; the thought is closed by force after them",
+        minimum=0,
+    )
     default_chat_template_kwargs: str | None = setting(
         None, "JSON object with variables for the chat template", metavar="JSON", json_object=True
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, Protocol
@@ -15,6 +17,7 @@ import pytest
 
 from tests.fakes.driver import make_request
 from tests.fakes.runner import alone
+from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import InvalidRequest, ModelLoadError, Overloaded, Unavailable
 from vllm_mlx.engine.client import EngineClient, EngineInfo
 from vllm_mlx.engine.wire import EngineRequest, TokenOutput
@@ -310,6 +313,95 @@ async def deadlines_end_requests(harness: Harness) -> None:
             assert last.error is not None
             assert last.error[0] == "deadline_exceeded"
         await assert_idle(client)
+
+
+THINK, UNTHINK = 94, 95
+
+
+def letters(token_ids: list[int]) -> str:
+    """What they spell in the vocabulary that `save_letters` writes."""
+    return "".join(chr(32 + token_id) for token_id in token_ids)
+
+
+def said_by(outputs: list[TokenOutput], choice: int = 0) -> list[int]:
+    return [i for o in outputs if o.choice == choice for i in o.token_ids]
+
+
+@clause
+async def a_grammar_is_kept_by_every_choice_and_ends_the_text(harness: Harness) -> None:
+    async with serving(harness) as client:
+        free = [make_request(f"{i}", [i, 2, 3], seed=i, max_tokens=15) for i in range(5)]
+        bound = make_request(
+            "bound", n=3, max_tokens=50, temperature=1.0, grammar='start: "<" /[a-z]{4}/ ("," /[0-9]/)* ">"'
+        )
+        *others, outputs = await asyncio.gather(*(collect(client, r) for r in [*free, bound]))
+        for choice in range(3):
+            said = letters(said_by(outputs, choice))
+            assert re.fullmatch("<[a-z]{4}(,[0-9])*>", said), said
+            *_, last, end = [o for o in outputs if o.choice == choice]
+            assert (len(last.token_ids), last.finish, end.token_ids, end.finish) == (1, None, [], "stop")
+        for request, told in zip(free, others, strict=True):
+            assert_as_alone(request, told)
+        await assert_idle(client)
+
+
+@clause
+async def a_grammar_may_end_at_an_end_id_and_only_where_it_is_complete(harness: Harness) -> None:
+    async with serving(harness) as client:
+        for seed in range(5):
+            request = make_request(
+                "r", seed=seed, max_tokens=80, eos_ids=(93,), grammar="start: /([a-c]{3})+/"
+            )
+            outputs = await collect(client, request)
+            *said, last = said_by(outputs)
+            assert (len(said) % 3, last, outputs[-1].finish) == (0, 93, "stop") or len(said) == 79
+
+
+@clause
+async def a_wrong_grammar_ends_its_request_alone(harness: Harness) -> None:
+    async with serving(harness) as client:
+        running = client.submit(endless())
+        await anext(running)
+        for wrong in (
+            "garbage((",
+            json.dumps({"grammars": [{"json_schema": {"$ref": "#"}}]}),
+            "x" * 3_000_000,
+        ):
+            (output,) = await collect(client, make_request("r", grammar=wrong))
+            assert output.error is not None
+            assert output.error[0] == "invalid_grammar"
+        assert (await anext(running)).token_ids
+        await running.aclose()
+        await assert_idle(client)
+
+
+@clause
+async def leaving_while_a_grammar_is_compiled_leaves_nothing_behind(harness: Harness) -> None:
+    chain = "".join(f'A{i}: "x" A{i + 1}\n' for i in range(3000))
+    async with serving(harness) as client:
+        neighbour = client.submit(endless())
+        for i in range(6):
+            request = make_request("r", grammar=f'start: A0\n{chain}A3000: "{i}"')
+            stream = client.submit(request)
+            assert (await anext(neighbour)).token_ids
+            await stream.aclose()
+        await neighbour.aclose()
+        await assert_idle(client)
+
+
+@clause
+async def a_spent_budget_closes_the_thought(harness: Harness) -> None:
+    rules = ThinkingRules(
+        in_thought=True, open_ids=(THINK,), close_ids=(UNTHINK,), budget=4, forced_ids=(5, UNTHINK, 6)
+    )
+    async with serving(harness) as client:
+        for grammar in (None, "start: /[a-z]{3}/"):
+            request = make_request("r", max_tokens=12, thinking=rules, grammar=grammar)
+            outputs = await collect(client, request)
+            said = said_by(outputs)
+            assert said[:7] == [*alone(request, VOCAB)[0][:4], 5, UNTHINK, 6]
+            assert len(said) == (12 if grammar is None else 10)
+            assert grammar is None or letters(said[7:]).isalpha()
 
 
 @clause

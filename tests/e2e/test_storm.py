@@ -20,9 +20,9 @@ from vllm_mlx.core.requests import GenerateRequest, TextInput, TokenInput
 from vllm_mlx.core.results import GenerationResult, fold
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.stats import EngineStats
-from vllm_mlx.core.steps import RowSampling
 from vllm_mlx.runners.build import build_runner
-from vllm_mlx.sampling.batch import PendingSample, Sampler
+from vllm_mlx.sampling.batch import PendingSample, Prepared, Sampler
+from vllm_mlx.sampling.masks import RowMask
 from vllm_mlx.service.build import build_service
 from vllm_mlx.service.hub import Hub
 
@@ -109,11 +109,9 @@ class Poisoned(Sampler):
 
     MARK = 33  # the byte-level id of "B"; see the request below
 
-    def sample_lazy(  # type: ignore[override]
-        self, logits: mx.array, rows: list[RowSampling], unread: mx.array | None = None
-    ) -> PendingSample:
-        bad = mx.array([[row.prompt_ids[0] == self.MARK] for row in rows])
-        return super().sample_lazy(mx.where(bad, mx.nan, logits), rows, unread)
+    def sample_lazy(self, logits: mx.array, prepared: Prepared, mask: RowMask | None = None) -> PendingSample:
+        bad = mx.array([[row.prompt_ids[0] == self.MARK] for row in prepared.rows])
+        return super().sample_lazy(mx.where(bad, mx.nan, logits), prepared, mask)
 
 
 async def test_a_row_whose_logits_are_broken_ends_alone(chat_folder: Path) -> None:

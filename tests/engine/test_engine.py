@@ -11,6 +11,7 @@ import pytest
 from tests.contracts.engine_client import CONTRACT, Check, collect, endless, serving
 from tests.fakes.clock import HandClock
 from tests.fakes.driver import make_request
+from tests.fakes.letters import letters_folder
 from tests.fakes.runner import FakeRunner
 from tests.limits import LIMIT_S
 
@@ -39,7 +40,9 @@ class InProcess:
             self.runners.append(FakeRunner(**mine))
             return self.runners[-1]
 
-        return InProcessEngine(load, EngineConfig(**options), CacheConfig(), self.clock)
+        return InProcessEngine(
+            load, EngineConfig(**options), CacheConfig(), self.clock, folder=letters_folder()
+        )
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -51,6 +54,9 @@ def run(check: Any) -> None:
 
     before = threading.active_count()
     asyncio.run(bounded())
+    for thread in threading.enumerate():
+        if thread.name == "grammar":  # foreign code, which cannot be stopped
+            thread.join(LIMIT_S)
     assert threading.active_count() <= before
 
 

@@ -245,3 +245,47 @@ def test_the_wait_grows_to_its_limit_and_is_short_again_after_a_healthy_while() 
     backoff = Backoff(first_s=1, longest_s=5, healthy_s=60)
     assert [backoff.after(lasted) for lasted in (0, 0, 59, 0, 0)] == [1, 2, 4, 5, 5]
     assert [backoff.after(lasted) for lasted in (61, 0)] == [1, 2]
+
+
+# Within the library's limits, and more work than anyone waits for.
+_RULES = "".join(f'a{i}: a{i + 1} a{i + 1} | "x"\n' for i in range(20_000))
+ENDLESS_GRAMMAR = f'start: a0\n{_RULES}a20000: "z"'
+
+
+def test_a_child_that_is_killed_while_it_compiles_a_grammar_is_told_and_started_again(
+    harness: InChild,
+) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=QUICK) as client:
+            compiles = client.submit(make_request("compiles", grammar=ENDLESS_GRAMMAR))
+            beside = client.submit(endless())
+            for _ in range(50):
+                await anext(beside)
+            os.kill(pid_of(client), signal.SIGKILL)
+            for stream in (compiles, beside):
+                with pytest.raises(Unavailable, match="starting again"):
+                    _ = [o async for o in stream]
+            await back(client)
+            request = make_request("word", grammar="start: /[a-z]{3}/", max_tokens=9)
+            assert len(await collect(client, request)) == 4
+
+    run(check())
+
+
+@pytest.mark.slow
+@pytest.mark.requirement(63, 80)
+def test_a_hopeless_grammar_is_given_up_while_its_neighbours_go_on(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness) as client:
+            hopeless = asyncio.ensure_future(collect(client, make_request("r", grammar=ENDLESS_GRAMMAR)))
+            beside = make_request("beside", [4, 5], max_tokens=100)
+            rounds = 0
+            while not hopeless.done():
+                assert_as_alone(beside, await collect(client, beside))
+                rounds += 1
+            assert rounds > 10
+            (output,) = hopeless.result()
+            assert output.error is not None
+            assert output.error[0] == "invalid_grammar"
+
+    run(check())

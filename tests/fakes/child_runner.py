@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fakes.letters import save_letters
 from tests.fakes.runner import FakeRunner
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import ModelLoadError
@@ -21,6 +22,7 @@ def describe(
     failure = None if load_error is None else [type(load_error).__name__, str(load_error)]
     written = {"load_error": failure, "kill_self": kill_self, "options": options}
     (folder / FILE).write_text(json.dumps(written))
+    save_letters(folder)
     return folder
 
 

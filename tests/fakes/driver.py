@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict, deque
 
 from tests.fakes.clock import HandClock
 from tests.fakes.runner import FakeRunner, alone
 from vllm_mlx.config import CacheConfig, EngineConfig
+from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.scheduler import Scheduler
 from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, TokenOutput
 from vllm_mlx.runners.base import PendingStep, Runner, StepPlan
+from vllm_mlx.structured.compiling import Grammars
 
 
 def make_request(
@@ -22,6 +25,8 @@ def make_request(
     priority: int = 0,
     timeout_s: float | None = None,
     cache_salt: str = "",
+    grammar: str | None = None,
+    thinking: ThinkingRules | None = None,
     **sampling: object,
 ) -> EngineRequest:
     """A short request; keyword arguments that are not its own go to its sampling settings."""
@@ -34,6 +39,8 @@ def make_request(
         priority=priority,
         timeout_s=timeout_s,
         cache_salt=cache_salt,
+        grammar=grammar,
+        thinking=thinking,
     )
 
 
@@ -45,7 +52,12 @@ class Driver:
     """
 
     def __init__(
-        self, runner: Runner | None = None, *, enable_prefix_cache: bool = True, **engine: object
+        self,
+        runner: Runner | None = None,
+        *,
+        enable_prefix_cache: bool = True,
+        grammars: Grammars | None = None,
+        **engine: object,
     ) -> None:
         self.runner = runner or FakeRunner()
         self.clock = HandClock()
@@ -54,6 +66,7 @@ class Driver:
             EngineConfig(**engine),
             CacheConfig(enable_prefix_cache=enable_prefix_cache),
             self.clock,
+            grammars,
         )
         self._in_flight: deque[tuple[StepPlan, PendingStep]] = deque()
         self.requests: dict[str, EngineRequest] = {}
@@ -78,10 +91,18 @@ class Driver:
         plan = self.scheduler.plan()
         self.scheduler.check()
         self.runner.forget(self.scheduler.take_forgotten())
+        before = len(self._in_flight)
         if plan is not None:
             self._in_flight.append((plan, self.runner.submit(plan)))
-        while len(self._in_flight) > (self.runner.capabilities.overlap and plan is not None):
+        for _ in range(before):
             self._apply(*self._in_flight.popleft())
+        if plan is not None and plan.waits:
+            self._in_flight[-1][1].sample(self.scheduler.mask(plan))
+            self.scheduler.check()
+        if plan is not None and not self.runner.capabilities.overlap:
+            self._apply(*self._in_flight.popleft())
+        if plan is None and not before and self.scheduler.waits_for_grammars:
+            threading.Event().wait(0.001)  # a thread compiles
         self._keep(self.scheduler.take_outputs())
         return plan
 

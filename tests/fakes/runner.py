@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ from vllm_mlx.runners.base import (
     SampledToken,
     StepPlan,
     StepResult,
+    TokenMask,
 )
 
 
@@ -34,16 +35,24 @@ class BrokenContract(BaseException):
 
 
 def next_token(
-    token_ids: Sequence[int], seed: int, choice: int, vocab_size: int, banned_ids: Sequence[int] = ()
+    token_ids: Sequence[int], seed: int, choice: int, vocab_size: int, banned_ids: Collection[int] = ()
 ) -> int:
     """What this "model" says after `token_ids`; never the last id, with which tests mark a prompt."""
     text = struct.pack(f"<{len(token_ids)}I", *token_ids)
-    for attempt in range(1000):
+    for attempt in range(100_000):
         key = struct.pack("<qqq", seed, choice, attempt)
         token_id = int.from_bytes(hashlib.blake2b(text, digest_size=8, key=key).digest()) % (vocab_size - 1)
         if token_id not in banned_ids:
             return token_id
     raise AssertionError("every id is banned")
+
+
+def ruled_out(mask: TokenMask | None, seq_id: int, vocab_size: int) -> list[int]:
+    """The ids that a mask forbids a sequence."""
+    if mask is None or seq_id not in mask.seq_ids:
+        return []
+    words = mask.bits.tolist()[mask.seq_ids.index(seq_id)]
+    return [i for i in range(vocab_size) if not words[i // 32] >> i % 32 & 1]
 
 
 def token_logprob(before: Sequence[int], token_id: int) -> float:
@@ -73,8 +82,19 @@ class FakeStep:
     plan: StepPlan
     result: StepResult
     raises: Exception | None = None
+    unsampled: list[Callable[[TokenMask | None], None]] | None = None
+
+    def sample(self, mask: TokenMask | None) -> None:
+        if self.unsampled is None:
+            raise BrokenContract("this step did not wait, or was sampled already")
+        if self.runner.oldest is not self:
+            raise BrokenContract("a step is sampled before the one before it was read")
+        for draw in self.unsampled:
+            draw(mask)
+        self.unsampled = None
 
     def read(self) -> StepResult:
+        self.unsampled = None
         self.runner.land(self)
         if self.raises is not None:
             raise self.raises
@@ -140,6 +160,8 @@ class FakeRunner(Runner):
             self.plans.append(plan)
         if len(self._in_flight) > self.overlap:
             raise BrokenContract("too many steps in flight")
+        if any(step.unsampled is not None for step in self._in_flight):
+            raise BrokenContract("a step is submitted before the one before it was sampled")
         self._check(plan)
         token_ids = {row.seq_id: self._token_ids(row) for row in plan.rows}
         error = self._error({token_id for ids in token_ids.values() for token_id in ids})
@@ -152,15 +174,25 @@ class FakeRunner(Runner):
                 self._slots[self._slot(row, row.start + i)] = token_id
         self._on_device = {}
         step = FakeStep(self, plan, StepResult(), error)
+        draws: list[Callable[[TokenMask | None], None]] = []
         for row in plan.rows:
             self._positions[row.seq_id] = row.start + len(row.token_ids)
             if self.fail_on in token_ids[row.seq_id]:
                 step.result.failed[row.seq_id] = "the fake row is bad"
                 self._on_device[row.seq_id] = 0
             else:
-                self._compute(row, step.result)
+                draws.append(self._compute(row, step.result))
         self._in_flight.append(step)
+        if plan.waits:
+            step.unsampled = draws
+        else:
+            for draw in draws:
+                draw(None)
         return step
+
+    @property
+    def oldest(self) -> FakeStep | None:
+        return self._in_flight[0] if self._in_flight else None
 
     def land(self, step: FakeStep) -> None:
         if not self._in_flight or self._in_flight[0] is not step:
@@ -197,7 +229,8 @@ class FakeRunner(Runner):
             return ValueError("the fake model cannot compute this step")
         return None
 
-    def _compute(self, row: Row, result: StepResult) -> None:
+    def _compute(self, row: Row, result: StepResult) -> Callable[[TokenMask | None], None]:
+        """Compute a row; what is returned samples it, upon what the lists of the row say now."""
         stop = row.start + len(row.token_ids)
         seen = [self._slots.get(self._slot(row, position), self.vocab_size) for position in range(stop)]
         if row.prompt_logprobs is not None:
@@ -212,7 +245,16 @@ class FakeRunner(Runner):
             if list(ask.prompt_ids) + list(ask.output_ids) != seen[:known] or ask.position != len(seen):
                 # The text still comes out, wrong, so that a test sees what a user would see.
                 seen.append(self.vocab_size)
-            token_id = next_token(seen, ask.seed, ask.choice, self.vocab_size, ask.banned_ids)
+
+        def draw(mask: TokenMask | None) -> None:
+            if ask is None:
+                return
+            banned_ids = {*ask.banned_ids, *ruled_out(mask, row.seq_id, self.vocab_size)}
+            if not set(range(self.vocab_size - 1)) - banned_ids:
+                result.failed[row.seq_id] = "nothing is allowed"
+                self._on_device[row.seq_id] = 0
+                return
+            token_id = next_token(seen, ask.seed, ask.choice, self.vocab_size, banned_ids)
             logprob = None
             if ask.params.logprobs is not None:
                 logprob = Logprob(token_id, token_logprob(seen, token_id))
@@ -221,6 +263,8 @@ class FakeRunner(Runner):
             if self.redraws is not None and token_id % self.redraws == 0:
                 result.redrawn.add(row.seq_id)
                 self._on_device[row.seq_id] = (token_id + 1) % self.vocab_size
+
+        return draw
 
     def _check(self, plan: StepPlan) -> None:
         if not 1 <= len(plan.rows) <= self.max_rows:

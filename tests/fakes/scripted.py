@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.chat_tokenizer import save_text_side
+from tests.fakes.runner import ruled_out
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.config import Config, EngineConfig, ModelConfig
 from vllm_mlx.core.stats import ModelPath
-from vllm_mlx.runners.base import Capabilities, Logprob, Row, Runner, SampledToken, StepPlan, StepResult
+from vllm_mlx.runners.base import (
+    Capabilities,
+    Logprob,
+    Row,
+    Runner,
+    SampledToken,
+    StepPlan,
+    StepResult,
+    TokenMask,
+)
 from vllm_mlx.service.build import build_service
 from vllm_mlx.service.hub import Hub
 
@@ -47,9 +57,21 @@ def load_script(path: Path) -> list[Answer]:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedStep:
-    """A step that was computed when it was submitted."""
+    """A step of rows whose next tokens are known when it is submitted."""
 
     result: StepResult
+    drawn: dict[int, tuple[SampledToken, tuple[int, ...]]]  # and what is banned
+    vocab_size: int
+
+    def sample(self, mask: TokenMask | None) -> None:
+        """The script's tokens where they are allowed, else the first that is."""
+        for seq_id, (token, banned_ids) in self.drawn.items():
+            never = {*banned_ids, *ruled_out(mask, seq_id, self.vocab_size)}
+            said = token.token_id
+            if said in never:
+                said = next((i for i in range(self.vocab_size) if i not in never), said)
+            logprob = token.logprob and Logprob(said, token.logprob.logprob)
+            self.result.sampled[seq_id] = SampledToken(said, logprob)
 
     def read(self) -> StepResult:
         return self.result
@@ -107,7 +129,7 @@ class ScriptedRunner(Runner):
         return self._capabilities
 
     def submit(self, plan: StepPlan) -> ScriptedStep:
-        result = StepResult()
+        result, drawn = StepResult(), {}
         for row in plan.rows:
             if row.prompt_logprobs is not None:
                 following = [
@@ -119,10 +141,12 @@ class ScriptedRunner(Runner):
                 said = row.sampling.position - len(row.sampling.prompt_ids)
                 token_id = self._next(row, list(row.sampling.prompt_ids), said)
                 wanted = row.sampling.params.logprobs is not None
-                result.sampled[row.seq_id] = SampledToken(
-                    token_id, Logprob(token_id, -float(said)) if wanted else None
-                )
-        return ScriptedStep(result)
+                logprob = Logprob(token_id, -float(said)) if wanted else None
+                drawn[row.seq_id] = SampledToken(token_id, logprob), row.sampling.banned_ids
+        step = ScriptedStep(result, drawn, self._capabilities.vocab_size)
+        if not plan.waits:
+            step.sample(None)
+        return step
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         for seq_id in seq_ids:

@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from vllm_mlx.core.sampling import NEUTRAL
 from vllm_mlx.runners.base import Row, RowSampling, Runner, SampledToken, StepPlan, StepResult
+from vllm_mlx.sampling.masks import RowMask
 
 
 @dataclass
@@ -31,10 +32,12 @@ class GreedySampler:
     def __init__(self) -> None:
         self.seen: list[mx.array] = []
 
-    def sample_lazy(
-        self, logits: mx.array, rows: Sequence[RowSampling], unread: mx.array | None = None
-    ) -> Greedy:
-        assert logits.shape[0] == len(rows)
+    def prepare(self, rows: Sequence[RowSampling], unread: mx.array | None = None) -> int:
+        return len(rows)
+
+    def sample_lazy(self, logits: mx.array, prepared: int, mask: RowMask | None = None) -> Greedy:
+        assert logits.shape[0] == prepared
+        assert mask is None
         mx.eval(logits)
         self.seen += list(logits)
         return Greedy(mx.argmax(logits, axis=-1))

@@ -196,7 +196,8 @@ def test_the_cut_draws_what_a_full_sort_draws_whatever_the_settings(
 def test_a_row_drawn_again_keeps_its_logprobs_and_leaves_the_others_alone() -> None:
     logits = np.stack([normal(1)[0], np.zeros(VOCAB, dtype=np.float32), normal(1, seed=1)[0]])
     rows = [row(SamplingParams(top_p=0.95, logprobs=1), seed=s) for s in range(3)]
-    pending = Sampler(VOCAB).sample_lazy(mx.array(logits), rows)
+    sampler = Sampler(VOCAB)
+    pending = sampler.sample_lazy(mx.array(logits), sampler.prepare(rows))
     assert pending.may_redraw
     for i, entry in enumerate(pending.read()):
         assert isinstance(entry, SampledToken)
@@ -318,7 +319,7 @@ def test_a_lazy_sample_can_be_submitted_and_read_later() -> None:
     logits = mx.array(normal(3))
     rows = [row(seed=s) for s in range(3)]
     sampler = Sampler(VOCAB)
-    pending = sampler.sample_lazy(logits, rows)
+    pending = sampler.sample_lazy(logits, sampler.prepare(rows))
     pending.submit()
     other = sampler.sample(logits, [row(SamplingParams(top_k=3))] * 3)
     result = pending.read()

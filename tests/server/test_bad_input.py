@@ -24,12 +24,57 @@ TOOL = {"type": "function", "function": {"name": "f"}}
 CALL = {"id": "c", **TOOL}
 CALLING = {"role": "assistant", "tool_calls": [CALL]}
 RESULT = {"role": "tool", "tool_call_id": "c", "content": "x"}
+ALLOWED_UNKNOWN = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "g"}}]},
+}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
 def turn(**fields: Any) -> dict[str, Any]:
     return {"messages": [fields]}
 
+
+SCHEMA = {"type": "object"}
+
+# What a decoder refuses by itself; what is wrong with a schema or a pattern is the service's to say.
+WRONG_FORMS: list[tuple[dict[str, Any], str]] = [
+    ({"response_format": "json"}, "response_format"),
+    ({"response_format": {}}, "response_format.type"),
+    ({"response_format": {"type": "xml"}}, "response_format"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format.json_schema.schema"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": 5}}},
+        "response_format.json_schema.schema",
+    ),
+    ({"response_format": {"type": "regex"}}, "response_format.regex"),
+    ({"response_format": {"type": "choice", "choice": "a"}}, "response_format.choice"),
+    ({"response_format": {"type": "choice", "choice": [1]}}, "response_format.choice[0]"),
+    ({"response_format": {"type": "structural_tag"}}, "response_format.structures"),
+    ({"response_format": {"type": "structural_tag", "format": {}}}, "response_format.format"),
+    (
+        {"response_format": {"type": "structural_tag", "structures": [{"begin": "a", "end": "b"}]}},
+        "response_format.structures[0].schema",
+    ),
+    ({"guided_json": "{"}, "guided_json"),
+    ({"guided_json": "5"}, "guided_json"),
+    ({"guided_json": 5}, "guided_json"),
+    ({"guided_regex": 5}, "guided_regex"),
+    ({"guided_choice": ["a", None]}, "guided_choice[1]"),
+    ({"guided_grammar": ["a"]}, "guided_grammar"),
+    ({"guided_json": SCHEMA, "guided_regex": "a"}, "guided_regex"),
+    ({"response_format": {"type": "json_object"}, "guided_json_object": True}, "guided_json_object"),
+    ({"structured_outputs": {"json": SCHEMA, "regex": "a"}}, "structured_outputs"),
+    ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+    ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs.structural_tag.structures"),
+    ({"structured_outputs": {"structural_tag": "[]"}}, "structured_outputs.structural_tag"),
+    (
+        {"structured_outputs": {"json": SCHEMA, "whitespace_pattern": " "}},
+        "structured_outputs.whitespace_pattern",
+    ),
+    ({"guided_whitespace_pattern": " *"}, "guided_whitespace_pattern"),
+]
 
 WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"messages": None}, "messages"),
@@ -147,17 +192,17 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
         "tools[0].function.parameters",
     ),
     ({"tools": [TOOL] * 2000}, "tools"),
-    ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
-    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+    ({"tools": [TOOL], "tool_choice": ALLOWED_UNKNOWN}, "tool_choice"),
+    ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
     ({"tools": [TOOL], "tool_choice": "any"}, "tool_choice"),
     ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
     ({"functions": [{"name": "f"}]}, "functions"),
     ({"function_call": "auto"}, "function_call"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
-    ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
-    ({"response_format": "json"}, "response_format"),
-    ({"guided_json": {"type": "object"}}, "guided_json"),
-    ({"structured_outputs": {"regex": "a+"}}, "structured_outputs"),
+    *WRONG_FORMS,
     ({"modalities": ["text", "audio"]}, "modalities"),
     ({"audio": {"voice": "x", "format": "wav"}}, "audio"),
     ({"web_search_options": {"search_context_size": "low"}}, "web_search_options"),
@@ -205,7 +250,7 @@ WRONG_COMPLETIONS: list[tuple[dict[str, Any], str]] = [
     ({"suffix": "end"}, "suffix"),
     ({"best_of": 3}, "best_of"),
     ({"best_of": 1, "n": 2}, "best_of"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    *WRONG_FORMS,
     ({"max_tokens": 1.5}, "max_tokens"),
 ]
 

@@ -37,7 +37,6 @@ _RESPONSES = "/v1/responses"
 ROUTES = {
     "openai.generation_decode": (_CHAT, _TEXT),
     "openai.chat_decode": (_CHAT,),
-    "openai.completions_decode": (_TEXT,),
     "responses.decode": (_RESPONSES, f"{_RESPONSES}/input_tokens"),
     "anthropic.messages_decode": (_MESSAGES, f"{_MESSAGES}/count_tokens"),
 }
@@ -77,17 +76,10 @@ def _said(part: dict[str, Any]) -> dict[str, Any]:
 
 
 ASKED = (
-    Asked(_CHAT, "`response_format` of type `json_object`", {"response_format": {"type": "json_object"}}),
     Asked(
         _CHAT,
-        "`response_format` of type `json_schema`",
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": _SCHEMA}}},
-    ),
-    Asked(_CHAT, "`tool_choice` `required`", {"tools": _FUNCTION, "tool_choice": "required"}),
-    Asked(
-        _CHAT,
-        "`tool_choice` of one function",
-        {"tools": _FUNCTION, "tool_choice": {"type": "function", "function": {"name": "f"}}},
+        "`structural_tag` with a `format`",
+        {"response_format": {"type": "structural_tag", "format": {}}},
     ),
     Asked(_CHAT, "tools of type `custom`", {"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
     Asked(_CHAT, "`modalities` with `audio`", {"modalities": ["text", "audio"]}),

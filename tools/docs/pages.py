@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.docs import families, flags, modules, not_supported, requirements, routes
+from tools.docs import families, flags, json_schema, modules, not_supported, requirements, routes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -14,6 +14,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/map.md": lambda: modules.page(ROOT / "src" / "vllm_mlx"),
     "docs/reference/families.md": lambda: families.page(ROOT / "tests" / "parity" / "families.json"),
     "docs/reference/flags.md": flags.page,
+    "docs/reference/json-schema.md": json_schema.page,
     "docs/reference/not-supported.md": not_supported.page,
     "docs/reference/routes.md": routes.page,
     "docs/requirements.md": lambda: requirements.page(ROOT / "tests"),

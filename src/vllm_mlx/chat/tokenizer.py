@@ -158,6 +158,11 @@ class Tokenizer:
         """The id of a token that was added to the vocabulary as a whole (tags, control tokens)."""
         return self._added.get(text)
 
+    def special_id(self, text: str) -> int | None:
+        """The id of a control token by its name; None for what the model spells as text."""
+        token_id = self._added.get(text)
+        return token_id if token_id in self.special_ids else None
+
     def chat_template(self, *, tools: bool = False) -> str | None:
         """The source of the model's chat template; the one for tools where the model has two."""
         template = self.hf_tokenizer.chat_template

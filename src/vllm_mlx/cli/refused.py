@@ -25,7 +25,6 @@ REFUSED: dict[str, str] = {
             "--batch-divergence-action",
             "--batch-divergence-threshold",
             "--default-mllm-draft",
-            "--default-thinking-token-budget",
             "--deterministic",
             "--download-retries",
             "--download-timeout",

@@ -56,4 +56,23 @@ class StructuralTags(msgspec.Struct, frozen=True, tag="structural_tags"):
     triggers: tuple[str, ...]
 
 
+class ThinkingRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How thought stands in an output, in token ids: where it ends is for the engine to find.
+
+    Attributes:
+        close_ids: the closing tag.
+        open_ids: the opening tag, if the model may open a thought by itself.
+        in_thought: the prompt ends inside a thought.
+        budget: most tokens of thought, tags not counted; None for no bound.
+        forced_ids: what is written once the budget is spent: a text that ends the thought, closing tag
+            included; the tag alone if empty.
+    """
+
+    close_ids: tuple[int, ...]
+    open_ids: tuple[int, ...] = ()
+    in_thought: bool = False
+    budget: int | None = None
+    forced_ids: tuple[int, ...] = ()
+
+
 Constraint = JsonObject | JsonSchema | Regex | Choice | Lark | StructuralTags

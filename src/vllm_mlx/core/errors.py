@@ -36,6 +36,12 @@ class ContextOverflow(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class InvalidGrammar(InvalidRequest):
+    """The form that the output must have cannot be enforced: it is wrong, too complex, or cannot be met."""
+
+    code = "invalid_grammar"
+
+
 class PayloadTooLarge(AppError):
     """The body, a header or the nesting is over the server's cap."""
 

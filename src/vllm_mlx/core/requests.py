@@ -17,8 +17,8 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         template_kwargs: extra variables for the template (`enable_thinking` among them).
+        parallel_tool_calls: whether one answer may hold several calls.
         continue_final_message: go on inside the last assistant turn and open no new one.
-        parallel_tool_calls: one answer may hold several calls.
         cache_mark: the beginning of the conversation that the caller marked for the cache, as turns of its
             own; None without a mark. It changes nothing but what the usage says.
     """
@@ -26,9 +26,9 @@ class ChatInput(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
     template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     continue_final_message: bool = False
-    parallel_tool_calls: bool = True
     cache_mark: tuple[Message, ...] | None = None
 
 
@@ -57,6 +57,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         cut_to_context: where the context ends before `max_tokens` the answer ends there too; otherwise such a
             request is refused.
         constraint: the form the answer must have; thought and calls of tools stand outside it.
+        constraint_param: what the caller's dialect calls that field, for errors.
         thinking_budget: most tokens of thought; the thought is closed by force after them. 0: none at all.
     """
 
@@ -64,6 +65,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str = "default"
     sampling: SamplingParams = SamplingParams()
     constraint: Constraint | None = None
+    constraint_param: str = "response_format"
     thinking_budget: int | None = None
     request_id: str | None = None
     priority: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 import msgspec
 
 
@@ -38,6 +40,23 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     failed_requests: int = 0
     largest_batch: int = 0
     cache: CacheStats = CacheStats()
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counters of an engine that runs; see `EngineStats`."""
+
+    steps: int = 0
+    preemptions: int = 0
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    finished_requests: int = 0
+    failed_requests: int = 0
+    largest_batch: int = 0
+
+    def stats(self, *, running: int, waiting: int, cache: CacheStats) -> EngineStats:
+        """A snapshot."""
+        return EngineStats(running=running, waiting=waiting, cache=cache, **asdict(self))
 
 
 class ModelPath(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,8 @@ class RowSampling:
         prompt_ids, output_ids: for penalties; `output_ids` ends with the token before the sampled one, or,
             with `num_unread`, earlier.
         banned_ids: ids that must not be sampled now (end-of-text before `min_tokens`).
+        waits: its token may be sampled only once it is known what the token before it was, and so what may
+            follow; see `TokenMask`.
         num_unread: 1 if the token before the sampled one is still on the device, as the one that the step
             before this sampled for the sequence; else 0.
     """
@@ -32,11 +34,26 @@ class RowSampling:
     output_ids: SequenceOf[int]
     banned_ids: tuple[int, ...] = ()
     num_unread: int = 0
+    waits: bool = False
 
     @property
     def position(self) -> int:
         """The position of the token to be sampled, in prompt and output together."""
         return len(self.prompt_ids) + len(self.output_ids) + self.num_unread
+
+
+@dataclass(frozen=True, slots=True)
+class TokenMask:
+    """What some sequences may sample; those that it does not name may sample anything.
+
+    Attributes:
+        seq_ids: R of them.
+        bits: (R, W) of unsigned 32-bit words; bit i % 32 of word i // 32 is set where token i is allowed. The
+            words cover the vocabulary, and maybe more.
+    """
+
+    seq_ids: tuple[int, ...]
+    bits: memoryview
 
 
 @dataclass(frozen=True, slots=True)

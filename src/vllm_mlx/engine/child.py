@@ -32,6 +32,7 @@ from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.serving import load_error, serve
 from vllm_mlx.engine.wire import Command
 from vllm_mlx.runners.base import Runner
+from vllm_mlx.structured.compiling import grammars_of
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,17 @@ class FrontLink:
         """Send, without waiting for the front."""
         self._socket.send(encode(frame), zmq.NOBLOCK)
 
-    def take(self, *, wait: bool) -> list[Command | None]:
+    def take(self, *, wait_s: float | None) -> list[Command | None]:
         """The commands that wait, None for the one to close.
 
         Raises:
             BadFrame: whoever is at the other end is not our front.
         """
-        commands = [_command(self._socket.recv())] if wait else []
+        commands: list[Command | None] = []
+        if wait_s is None:
+            commands.append(_command(self._socket.recv()))
+        elif wait_s:
+            self._socket.poll(max(1, round(1000 * wait_s)))
         while has_message(self._socket):
             commands.append(_command(self._socket.recv()))
         return commands
@@ -94,7 +99,8 @@ def main() -> int:
             return 1
         try:
             with closing(runner):
-                engine = EngineLoop(runner, launch.engine, launch.cache)
+                grammars = grammars_of(Path(launch.folder), runner.capabilities.vocab_size)
+                engine = EngineLoop(runner, launch.engine, launch.cache, grammars=grammars)
                 link.tell(Loaded(engine.info))
                 serve(engine, link, link.tell)
         except Exception:

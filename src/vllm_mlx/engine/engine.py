@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -21,6 +22,7 @@ from vllm_mlx.engine.mailroom import Mailroom, Stream
 from vllm_mlx.engine.serving import load_error, serve
 from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 from vllm_mlx.runners.base import Runner
+from vllm_mlx.structured.compiling import grammars_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class InProcessEngine:
     Args:
         runner_factory: loads the model; called on the engine's thread, where every later call of the
             runner happens too.
+        folder: of the model, for its tokenizer; without it no request may have a grammar.
     """
 
     def __init__(
@@ -46,7 +49,10 @@ class InProcessEngine:
         engine_config: EngineConfig,
         cache_config: CacheConfig,
         clock: Clock = system_clock,
+        *,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._runner_factory = runner_factory
         self._engine_config = engine_config
         self._cache_config = cache_config
@@ -119,10 +125,12 @@ class InProcessEngine:
 
     # ---- on the engine's thread ----
 
-    def take(self, *, wait: bool) -> list[Command | None]:
+    def take(self, *, wait_s: float | None) -> list[Command | None]:
         """The commands that wait; called by the engine."""
-        commands = [self._commands.get()] if wait else []
+        commands: list[Command | None] = []
         try:
+            if wait_s != 0:
+                commands.append(self._commands.get(timeout=wait_s))
             while True:
                 commands.append(self._commands.get_nowait())
         except Empty:
@@ -147,11 +155,14 @@ class InProcessEngine:
 
     def _run(self, runner: Runner, ready: asyncio.Future[EngineInfo]) -> None:
         try:
-            engine = EngineLoop(runner, self._engine_config, self._cache_config, self._clock)
-            self._stats = engine.stats()
-            self._serving = True
-            self._tell(_succeed, ready, engine.info)
-            serve(engine, self, self._hand_out)
+            vocab_size = runner.capabilities.vocab_size
+            grammars = None if self._folder is None else grammars_of(self._folder, vocab_size)
+            loop = EngineLoop(runner, self._engine_config, self._cache_config, self._clock, grammars)
+            with closing(loop) as engine:
+                self._stats = engine.stats()
+                self._serving = True
+                self._tell(_succeed, ready, engine.info)
+                serve(engine, self, self._hand_out)
         finally:
             self._serving = False
             self._tell(self._mailroom.end_all, _STOPPED if self._closing else _DIED)

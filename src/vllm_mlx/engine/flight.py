@@ -40,6 +40,14 @@ class Flight:
         self._steps.append((plan, draft.sequences))
         return plan
 
+    def awaited(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
+        """The rows of the newest step whose results will be of use, all earlier steps having landed."""
+        if not self._steps or self._steps[-1][0] is not plan:
+            raise ValueError("this is not the newest step in flight")
+        for row, seq in zip(plan.rows, self._steps[-1][1], strict=True):
+            if seq.status is Status.RUNNING and not seq.num_void:
+                yield row, seq
+
     def land(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
         """The rows of the oldest step whose results are of use, each with its sequence."""
         if not self._steps or self._steps[0][0] is not plan:

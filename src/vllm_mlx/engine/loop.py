@@ -15,8 +15,12 @@ from vllm_mlx.engine.client import EngineInfo
 from vllm_mlx.engine.scheduler import Scheduler
 from vllm_mlx.engine.wire import Abort, Command, Confirm, TokenOutput
 from vllm_mlx.runners.base import PendingStep, Runner, RunnerDied, StepPlan, StepResult
+from vllm_mlx.structured.compiling import Grammars
 
 logger = logging.getLogger(__name__)
+
+_GRAMMAR_POLL_S = 0.002
+"""How often a loop with nothing else to do looks whether a grammar is compiled."""
 
 ROW_FAILED = "the model could not compute this request"
 
@@ -34,17 +38,26 @@ class EngineLoop:
         engine: EngineConfig,
         cache: CacheConfig,
         clock: Clock = system_clock,
+        grammars: Grammars | None = None,
     ) -> None:
         self._runner = runner
-        self._scheduler = Scheduler(runner.capabilities, engine, cache, clock)
+        self._scheduler = Scheduler(runner.capabilities, engine, cache, clock, grammars)
         self._overlap = runner.capabilities.overlap
         self._clock = clock
         self._in_flight: deque[tuple[StepPlan, PendingStep, float]] = deque()  # and seconds to submit
+        self._stands_still = False  # until a grammar is compiled
 
     @property
     def has_work(self) -> bool:
         """Whether `iterate` would do something without new commands."""
         return self._scheduler.has_work
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long to wait for a command before `iterate` is called again; None for as long as it takes."""
+        if not self.has_work:
+            return None
+        return _GRAMMAR_POLL_S if self._stands_still else 0.0
 
     @property
     def info(self) -> EngineInfo:
@@ -62,6 +75,10 @@ class EngineLoop:
         """The counts after the last iteration."""
         return self._scheduler.stats()
 
+    def close(self) -> None:
+        """End what other threads do for this engine; the runner is its owner's to close."""
+        self._scheduler.close()
+
     def iterate(self, commands: Iterable[Command]) -> list[TokenOutput]:
         """Obey the commands in order, submit at most one step, return what there is to tell.
 
@@ -70,23 +87,41 @@ class EngineLoop:
         """
         refused = [output for command in commands for output in self._obey(command)]
         before = len(self._in_flight)
+        plan = None
         try:
-            self._submit()
+            plan = self._submit()
             # What was in flight before is read now; without overlap, so is what was just submitted.
-            for _ in range(before if self._overlap else len(self._in_flight)):
+            for _ in range(before):
+                self._read()
+            if plan is not None and plan.waits:
+                self._sample(plan)
+            if not self._overlap and plan is not None:
                 self._read()
         except _StepFailed:
             self._resolve()
             self._run_row_by_row()
-        return refused + self._scheduler.take_outputs()
+        outputs = refused + self._scheduler.take_outputs()
+        idle = not outputs and not self._in_flight and not before and plan is None
+        self._stands_still = idle and self._scheduler.waits_for_grammars
+        return outputs
 
-    def _submit(self) -> None:
+    def _submit(self) -> StepPlan | None:
         plan = self._plan()
         if plan is not None:
             with _noting_failure(plan):
                 begun_s = self._clock()
                 step = self._runner.submit(plan)
                 self._in_flight.append((plan, step, self._clock() - begun_s))
+        return plan
+
+    def _sample(self, plan: StepPlan) -> None:
+        """The second half of a submission: what may be sampled is known only now that all else was read."""
+        begun_s = self._clock()
+        mask = self._scheduler.mask(plan)
+        _, step, spent_s = self._in_flight[-1]
+        with _noting_failure(plan):
+            step.sample(mask)
+        self._in_flight[-1] = (plan, step, spent_s + self._clock() - begun_s)
 
     def _read(self) -> None:
         plan, step, spent_s = self._in_flight.popleft()
@@ -117,12 +152,13 @@ class EngineLoop:
         plan = self._plan()
         if plan is None:
             return
+        mask = self._scheduler.mask(plan) if plan.waits else None
         whole = StepResult()
         for row in plan.rows:
             alone = StepPlan((row,))
             part = StepResult(failed={row.seq_id: ROW_FAILED})
             with suppress(_StepFailed), _noting_failure(alone):
-                part = self._runner.execute(alone)
+                part = self._runner.execute(alone, mask)
             whole.sampled.update(part.sampled)
             whole.prompt_logprobs.update(part.prompt_logprobs)
             whole.failed.update(part.failed)

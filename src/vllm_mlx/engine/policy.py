@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Sequence as SequenceOf
 
 from vllm_mlx.config import EngineConfig
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.pacing import Pace
 from vllm_mlx.engine.sequence import Sequence
+from vllm_mlx.engine.wire import EngineRequest
 
 Rank = tuple[int, int, int]
 Turn = tuple[int, int, int, int, int]
@@ -18,19 +18,25 @@ PATIENCE = 4
 """Steps that a prompt is passed over before its turn comes, however much of it is left."""
 
 
-def check_prompt(prompt_ids: SequenceOf[int], *, vocab_size: int, limit: int) -> None:
-    """Refuse a prompt that cannot be computed.
+def check_ids(request: EngineRequest, *, vocab_size: int, limit: int) -> None:
+    """Refuse a prompt that cannot be computed, and rules of thought whose tokens the model has not.
 
     Raises:
         InvalidRequest: no prompt, or an id outside the vocabulary.
         ContextOverflow: more than `limit` tokens.
     """
-    if not prompt_ids:
+    if not request.prompt_ids:
         raise InvalidRequest("the prompt has no tokens", param="prompt")
-    if min(prompt_ids) < 0 or max(prompt_ids) >= vocab_size:
+    if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocab_size:
         raise InvalidRequest("the prompt has a token id outside the vocabulary", param="prompt")
-    if len(prompt_ids) > limit:
-        raise ContextOverflow(f"the prompt has {len(prompt_ids)} tokens; at most {limit} fit", param="prompt")
+    if len(request.prompt_ids) > limit:
+        raise ContextOverflow(
+            f"the prompt has {len(request.prompt_ids)} tokens; at most {limit} fit", param="prompt"
+        )
+    rules = request.thinking
+    tags = () if rules is None else (*rules.open_ids, *rules.close_ids, *rules.forced_ids)
+    if tags and not 0 <= min(tags) <= max(tags) < vocab_size:
+        raise InvalidRequest("a tag of the thought has a token id outside the vocabulary", param="thinking")
 
 
 def rank(seq: Sequence) -> Rank:

@@ -14,20 +14,23 @@ from vllm_mlx.core.errors import (
     ContextOverflow,
     DeadlineExceeded,
     InternalError,
+    InvalidGrammar,
     InvalidRequest,
     Overloaded,
     Unavailable,
 )
 from vllm_mlx.core.events import FinishReason
-from vllm_mlx.core.stats import EngineStats
+from vllm_mlx.core.stats import EngineStats, Tally
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.flight import Flight
 from vllm_mlx.engine.pacing import Pacer
-from vllm_mlx.engine.policy import check_prompt, outranked, rank, readers_of, share_out, victim
-from vllm_mlx.engine.sequence import RequestState, Sequence, Status
+from vllm_mlx.engine.policy import check_ids, outranked, rank, readers_of, share_out, victim
+from vllm_mlx.engine.sequence import RequestState, Sequence, Status, check_standing
 from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import KVCacheManager
-from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult
+from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult, TokenMask
+from vllm_mlx.structured.compiling import Grammars, Waiting
+from vllm_mlx.structured.masks import Masks
 
 _OUT_OF_MEMORY = "the text no longer fits the KV cache, which holds {} tokens"
 _TIMED_OUT = "the request did not finish within its time limit of {:g} s"
@@ -59,6 +62,7 @@ class Scheduler:
         engine: EngineConfig,
         cache: CacheConfig,
         clock: Clock = system_clock,
+        grammars: Grammars | None = None,
     ) -> None:
         self._config = engine
         self._clock = clock
@@ -83,6 +87,8 @@ class Scheduler:
         self._waiting: list[Sequence] = []  # by rank
         self._computing: dict[bytes, Sequence] = {}  # prompt blocks on their way into the cache
         self._in_flight = Flight(on_left=self._release)
+        self._waiting_grammars = Waiting(grammars)
+        self._masks = Masks(capabilities.vocab_size)
         self._pacer = Pacer(engine.max_itl_ms, capabilities.block_size)
         self._settles_first = False  # plan nothing until nothing is in flight
         self._num_queued = 0  # requests of which nothing ever ran
@@ -92,8 +98,7 @@ class Scheduler:
         self._outputs: list[TokenOutput] = []
         self._forgotten: list[int] = []
         self._draining = False
-        self._steps = self._preemptions = self._largest_batch = 0
-        self._prompt_tokens = self._generated_tokens = self._finished = self._failed = 0
+        self._tally = Tally()
 
     # ---- what the outside asks for ----
 
@@ -101,6 +106,11 @@ class Scheduler:
     def has_work(self) -> bool:
         """Whether there is something to plan, to apply or to tell."""
         return bool(self._requests or self._outputs or self._in_flight)
+
+    @property
+    def waits_for_grammars(self) -> bool:
+        """Whether some request waits for its grammar to be compiled."""
+        return bool(self._waiting_grammars)
 
     @property
     def kv_capacity_tokens(self) -> int:
@@ -112,35 +122,26 @@ class Scheduler:
 
         Raises:
             InvalidRequest: no prompt, an id outside the vocabulary, or an id of a request in flight.
+            InvalidGrammar: it has a grammar that cannot even be compiled.
             ContextOverflow: the prompt leaves no room for a token.
             Overloaded: the queue is full.
             Unavailable: `drain` was called.
         """
         self._check_request(request)
-        deadline_s = math.inf if request.timeout_s is None else self._clock() + request.timeout_s
-        sampling = request.sampling
+        if request.grammar is not None:
+            self._waiting_grammars.ask(request.request_id, request.grammar)
         room = self.max_model_len - len(request.prompt_ids)
-        end_ids = dict.fromkeys((*request.eos_ids, *sampling.stop_token_ids))
-        state = RequestState(
-            request=request,
-            arrival=next(self._arrivals),
-            deadline_s=deadline_s,
-            end_ids=tuple(i for i in end_ids if 0 <= i < self._vocab_size),
-            max_output=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
-        )
-        if sampling.prompt_logprobs is not None:
-            state.prompt_logprobs = []
-        for choice in range(sampling.n):
+        state = RequestState.of(request, next(self._arrivals), self._clock(), room, self._vocab_size)
+        for choice in range(request.sampling.n):
             table = self._cache.new_table(request.cache_salt)
-            seq = Sequence(next(self._seq_ids), state, choice, table, list(request.prompt_ids))
-            state.sequences.append(seq)
+            seq = state.add(next(self._seq_ids), choice, table)
             if choice > 0 and self._cache.prefix_reuse:
                 seq.status = Status.HELD
             else:
                 insort(self._waiting, seq, key=rank)
         self._requests[request.request_id] = state
         self._num_queued += 1
-        self._next_deadline_s = min(self._next_deadline_s, deadline_s)
+        self._next_deadline_s = min(self._next_deadline_s, state.deadline_s)
 
     def abort(self, abort: Abort) -> None:
         """End a request or one choice at once and without an output; unknown ids are ignored."""
@@ -154,7 +155,7 @@ class Scheduler:
 
     def confirm(self, confirm: Confirm) -> None:
         """Take it that more of a choice's output belongs to its text; what is over is only counted."""
-        self._generated_tokens += confirm.num_tokens
+        self._tally.generated_tokens += confirm.num_tokens
         state = self._requests.get(confirm.request_id)
         for seq in state.sequences if state is not None else ():
             if seq.choice == confirm.choice and seq.status is not Status.ENDED:
@@ -170,11 +171,16 @@ class Scheduler:
         for seq in state.sequences:
             if seq.status is not Status.ENDED:
                 self._end(seq)
-        self._failed += 1
+        self._tally.failed_requests += 1
         self._settle(state, finished=False)
         self._outputs.append(
             TokenOutput(request_id=request_id, choice=0, token_ids=[], error=(error.code, error.message))
         )
+
+    def close(self) -> None:
+        """End the threads that fill masks, and begin to compile no more grammars."""
+        self._masks.close()
+        self._waiting_grammars.close()
 
     def drain(self) -> None:
         """Take no more requests; those in flight go on."""
@@ -183,9 +189,11 @@ class Scheduler:
     def plan(self) -> StepPlan | None:
         """The next step; None when there is none before what is in flight is applied.
 
-        With nothing in flight None means that no request is left (look at `take_outputs`).
+        With nothing in flight None means that no request is left (look at `take_outputs`), or only such as
+        wait for their grammars.
         """
         self._expire()
+        self._hear_of_grammars()
         if self._settles_first and self._in_flight:
             return None
         self._settles_first = False
@@ -199,9 +207,20 @@ class Scheduler:
         share_out(draft, self._running.values(), pace, self._config)
         if not draft:
             return None
-        self._steps += 1
-        self._largest_batch = max(self._largest_batch, len(draft))
+        self._tally.steps += 1
+        self._tally.largest_batch = max(self._tally.largest_batch, len(draft))
         return self._in_flight.depart(draft, self._cache.block_size)
+
+    def mask(self, plan: StepPlan) -> TokenMask | None:
+        """What the rows of the newest step may sample, all earlier ones being applied; None for anything.
+
+        A request that can say nothing, or whose grammar is too slow or complex to tell, ends with an error.
+        """
+        asked = {row.seq_id: seq for row, seq in self._in_flight.awaited(plan)}
+        mask, failed = self._masks.fill({i: seq.gate for i, seq in asked.items() if seq.gate is not None})
+        for seq_id, reason in failed.items():
+            self.fail(asked[seq_id].request_id, InvalidGrammar(reason))
+        return mask
 
     def apply(self, plan: StepPlan, result: StepResult, seconds: float = 0.0) -> None:
         """Take in what the oldest step in flight computed, and how long it took (0: not known)."""
@@ -231,17 +250,8 @@ class Scheduler:
 
     def stats(self) -> EngineStats:
         """The counts now."""
-        return EngineStats(
-            running=len(self._running),
-            waiting=len(self._waiting),
-            steps=self._steps,
-            preemptions=self._preemptions,
-            prompt_tokens=self._prompt_tokens,
-            generated_tokens=self._generated_tokens,
-            finished_requests=self._finished,
-            failed_requests=self._failed,
-            largest_batch=self._largest_batch,
-            cache=self._cache.stats(),
+        return self._tally.stats(
+            running=len(self._running), waiting=len(self._waiting), cache=self._cache.stats()
         )
 
     def check(self) -> None:
@@ -249,14 +259,9 @@ class Scheduler:
         sequences = [seq for state in self._requests.values() for seq in state.sequences]
         self._cache.check(seq.table for seq in {*sequences, *self._in_flight.leaving})
         self._in_flight.check(set(self._running.values()))
-        standing = {status: {s for s in sequences if s.status is status} for status in Status}
-        if standing[Status.RUNNING] != set(self._running.values()):
-            raise AssertionError("running sequences differ from those in flight")
-        if standing[Status.WAITING] != set(self._waiting) or self._waiting != sorted(self._waiting, key=rank):
-            raise AssertionError("waiting sequences are out of order or differ from those in flight")
-        idle = (seq for seq in sequences if seq.status is not Status.RUNNING)
-        if any(seq.table.block_ids for seq in idle if seq not in self._in_flight.leaving):
-            raise AssertionError("a sequence that does not run holds blocks")
+        check_standing(sequences, set(self._running.values()), self._waiting, self._in_flight.leaving)
+        if self._waiting != sorted(self._waiting, key=rank):
+            raise AssertionError("waiting sequences are out of order")
         if len(self._running) > self.max_running:
             raise AssertionError("too many sequences run")
         if any(owner.status is not Status.RUNNING for owner in self._computing.values()):
@@ -273,7 +278,7 @@ class Scheduler:
             raise InvalidRequest("a request with this id is already in flight", param="request_id")
         answer = 0 if request.sampling.max_tokens == 0 else 1  # the least that must fit beside the prompt
         limit = min(self.max_model_len - answer, self._cache.capacity_tokens)
-        check_prompt(request.prompt_ids, vocab_size=self._vocab_size, limit=limit)
+        check_ids(request, vocab_size=self._vocab_size, limit=limit)
         # Whoever a step could take at once does not count as waiting.
         if self._num_queued >= self._config.max_queue + max(0, self.max_running - len(self._running)):
             raise Overloaded("too many requests are waiting; try again later")
@@ -286,6 +291,14 @@ class Scheduler:
             limit_s = state.request.timeout_s or 0.0
             self.fail(state.request.request_id, DeadlineExceeded(_TIMED_OUT.format(limit_s)))
         self._next_deadline_s = min((each.deadline_s for each in self._requests.values()), default=math.inf)
+
+    def _hear_of_grammars(self) -> None:
+        for request_id, grammar in self._waiting_grammars.news():
+            if isinstance(grammar, AppError):
+                self.fail(request_id, grammar)
+                continue
+            for seq in self._requests[request_id].sequences:
+                seq.open_gate(grammar.copy())
 
     def _grow(self, seq: Sequence) -> bool:
         """Reserve room for the token to compute; False if the sequence must wait, give way or fail."""
@@ -317,7 +330,7 @@ class Scheduler:
                 return
             if seq.status is not Status.WAITING or self._fails_to_fit(seq):
                 continue  # its request failed with an earlier choice, or just now
-            if seq.waits_for in self._computing:
+            if seq.waits_for in self._computing or seq.request_id in self._waiting_grammars:
                 continue
             prefix = [] if seq.reports_prompt else self._cache.match(seq.table, seq.token_ids)
             if self._can_share_soon(seq, len(prefix)):
@@ -336,18 +349,11 @@ class Scheduler:
         it cannot last for ever.
         """
         seq.waits_for = None
-        names = [] if seq.reports_prompt else self._shareable_names(seq)
+        names = [] if seq.reports_prompt else self._cache.shareable(seq.table, seq.token_ids, seq.num_prompt)
         if matched < len(names) and names[matched] in self._computing:
             seq.waits_for = names[matched]
             return True
         return False
-
-    def _shareable_names(self, seq: Sequence) -> list[bytes]:
-        """Names of the prompt blocks that a prefix match can find."""
-        if not self._cache.prefix_reuse:
-            return []
-        num_blocks = (seq.num_prompt - 1) // self._cache.block_size
-        return self._cache.names(seq.table, seq.token_ids, num_blocks)
 
     def _make_room(self, draft: Draft, seq: Sequence, prefix: list[int]) -> bool:
         """A slot and blocks for a waiting sequence, preempting worse priorities if that is enough."""
@@ -374,13 +380,13 @@ class Scheduler:
         self._waiting.remove(seq)
         seq.status = Status.RUNNING
         self._running[seq.seq_id] = seq
-        for name in self._shareable_names(seq)[len(prefix) :]:
+        for name in self._cache.shareable(seq.table, seq.token_ids, seq.num_prompt)[len(prefix) :]:
             self._computing.setdefault(name, seq)
         state = seq.state
         if not state.admitted:
             state.admitted = True
             self._num_queued -= 1
-            self._prompt_tokens += seq.num_prompt
+            self._tally.prompt_tokens += seq.num_prompt
         if not seq.looked_up:
             seq.looked_up = True
             if seq.choice == 0:
@@ -415,34 +421,24 @@ class Scheduler:
             self._release_siblings(seq.state)
 
     def _take_in_sampled(self, seq: Sequence, sampled: SampledToken) -> None:
-        finish = seq.append(sampled.token_id)
+        try:
+            finish = seq.append(sampled.token_id)
+        except AppError as error:
+            self.fail(seq.request_id, error)
+            return
         if not seq.front_confirms:
             seq.confirm(1)
-            self._generated_tokens += 1
+            self._tally.generated_tokens += 1
         self._tell(seq, sampled, finish)
+        if seq.ends_by_grammar and finish is None:
+            self._tell(seq, None, "stop")
 
     def _tell(self, seq: Sequence, sampled: SampledToken | None, finish: FinishReason | None) -> None:
         """Put out a choice's next token, and end the choice if that was the last."""
-        state = seq.state
-        prompt_logprobs = None
-        if seq.reports_prompt:
-            prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs, None
-        self._outputs.append(
-            TokenOutput(
-                request_id=seq.request_id,
-                choice=seq.choice,
-                token_ids=[] if sampled is None else [sampled.token_id],
-                logprobs=[]
-                if sampled is None or sampled.logprob is None
-                else [RawLogprob.of(sampled.logprob)],
-                finish=finish,
-                cached_tokens=state.cached_tokens,
-                prompt_logprobs=prompt_logprobs,
-            )
-        )
+        self._outputs.append(seq.output(sampled, finish))
         if finish is not None:
             self._end(seq)
-            self._settle(state, finished=True)
+            self._settle(seq.state, finished=True)
 
     def _commit(self, seq: Sequence) -> None:
         done = seq.table.num_committed
@@ -464,7 +460,7 @@ class Scheduler:
     def _preempt(self, seq: Sequence) -> None:
         """Take a running sequence's blocks; it resumes from its tokens."""
         self._stop_running(seq)
-        self._preemptions += 1
+        self._tally.preemptions += 1
         seq.num_computed = 0
         if seq.reports_prompt:
             seq.state.prompt_logprobs = []
@@ -489,9 +485,10 @@ class Scheduler:
                 self._release_siblings(state)
             return
         del self._requests[state.request.request_id]
+        self._waiting_grammars.leave(state.request.request_id)
         if not state.admitted:
             self._num_queued -= 1
-        self._finished += finished
+        self._tally.finished_requests += finished
 
     def _release_siblings(self, state: RequestState) -> None:
         for seq in state.sequences:

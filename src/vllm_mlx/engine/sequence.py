@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from vllm_mlx.core.events import FinishReason
-from vllm_mlx.engine.wire import EngineRequest, RawLogprob
+from vllm_mlx.core.steps import SampledToken
+from vllm_mlx.engine.wire import EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import BlockTable
+from vllm_mlx.structured.gate import Gate, Matcher
 
 
 class Status(Enum):
@@ -46,6 +50,34 @@ class RequestState:
     prompt_logprobs: list[RawLogprob] | None = None
     sequences: list[Sequence] = field(default_factory=list)
 
+    @classmethod
+    def of(
+        cls, request: EngineRequest, arrival: int, now_s: float, room: int, vocab_size: int
+    ) -> RequestState:
+        """A request that arrived just now, without its choices.
+
+        Args:
+            room: most tokens of output that the context has room for.
+        """
+        sampling = request.sampling
+        end_ids = dict.fromkeys((*request.eos_ids, *sampling.stop_token_ids))
+        return cls(
+            request=request,
+            arrival=arrival,
+            deadline_s=math.inf if request.timeout_s is None else now_s + request.timeout_s,
+            end_ids=tuple(i for i in end_ids if 0 <= i < vocab_size),
+            max_output=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
+            prompt_logprobs=None if sampling.prompt_logprobs is None else [],
+        )
+
+    def add(self, seq_id: int, choice: int, table: BlockTable) -> Sequence:
+        """One more choice."""
+        seq = Sequence(seq_id, self, choice, table, list(self.request.prompt_ids))
+        if self.request.thinking is not None and self.request.grammar is None:
+            seq.open_gate(None)
+        self.sequences.append(seq)
+        return seq
+
     @property
     def ended(self) -> bool:
         """Whether every choice is over."""
@@ -70,6 +102,7 @@ class Sequence:
             named; with stop strings the front tells, while the text grows.
         waits_for: name of the block that a running sequence computes and this one wants to share.
         num_passed_over: steps in a row that had nothing for it while its prompt was to be read.
+        gate: what it may say next, by its grammar and the rules of its thought; None if anything.
         looked_up: whether the cache was asked for its prompt before (a resume is not counted again).
     """
 
@@ -89,6 +122,7 @@ class Sequence:
     waits_for: bytes | None = None
     num_passed_over: int = 0
     looked_up: bool = False
+    gate: Gate | None = None
 
     @property
     def request_id(self) -> str:
@@ -140,17 +174,49 @@ class Sequence:
         self.num_in_flight = self.num_unread = 0
         self.num_void = self.steps_in_flight
 
+    def open_gate(self, matcher: Matcher | None) -> None:
+        """Let it say only what its grammar and the rules of its thought allow."""
+        self.gate = Gate(matcher, self.state.request.thinking, self.state.end_ids)
+
     def append(self, token_id: int) -> FinishReason | None:
-        """Take in the next token of the output; why it ends the text, if it does."""
+        """Take in the next token of the output; why it ends the text, if it does.
+
+        Raises:
+            AppError: see `Gate.take`.
+        """
         self.token_ids.append(token_id)
         self.output_ids.append(token_id)
         if token_id in self.state.end_ids:
             return "stop"
+        if self.gate is not None:
+            self.gate.take(token_id)
+            if self.gate.finished:
+                return None  # the text ends, but not by this token; see `ends_by_grammar`
         return "length" if len(self.output_ids) >= self.state.max_output else None
 
     def confirm(self, num_tokens: int) -> None:
         """So many more tokens of the output belong to the text."""
         self.num_confirmed_output = min(self.num_confirmed_output + num_tokens, len(self.output_ids))
+
+    def output(self, sampled: SampledToken | None, finish: FinishReason | None) -> TokenOutput:
+        """What there is to tell of its next token; the prompt's log-probabilities with the first one."""
+        state, prompt_logprobs = self.state, None
+        if self.reports_prompt:
+            prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs, None
+        return TokenOutput(
+            request_id=self.request_id,
+            choice=self.choice,
+            token_ids=[] if sampled is None else [sampled.token_id],
+            logprobs=[] if sampled is None or sampled.logprob is None else [RawLogprob.of(sampled.logprob)],
+            finish=finish,
+            cached_tokens=state.cached_tokens,
+            prompt_logprobs=prompt_logprobs,
+        )
+
+    @property
+    def ends_by_grammar(self) -> bool:
+        """Whether its grammar lets nothing follow."""
+        return self.gate is not None and self.gate.finished
 
     @property
     def front_confirms(self) -> bool:
@@ -161,3 +227,21 @@ class Sequence:
     def reports_prompt(self) -> bool:
         """Whether its prefill must bring the prompt's log-probabilities, and so must compute all of it."""
         return self.choice == 0 and self.state.prompt_logprobs is not None
+
+
+def check_standing(
+    sequences: Iterable[Sequence],
+    running: set[Sequence],
+    waiting: list[Sequence],
+    leaving: Container[Sequence],
+) -> None:
+    """Raise AssertionError unless those who run and wait have that status, and no other holds blocks."""
+    standing: dict[Status, set[Sequence]] = {status: set() for status in Status}
+    for seq in sequences:
+        standing[seq.status].add(seq)
+        if seq.status is not Status.RUNNING and seq.table.block_ids and seq not in leaving:
+            raise AssertionError("a sequence that does not run holds blocks")
+    if standing[Status.RUNNING] != running:
+        raise AssertionError("running sequences differ from those in flight")
+    if standing[Status.WAITING] != set(waiting):
+        raise AssertionError("waiting sequences differ from those in flight")

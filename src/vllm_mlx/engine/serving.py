@@ -13,8 +13,12 @@ from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 class CommandSource(Protocol):
     """Where commands come from, in the order in which they were given."""
 
-    def take(self, *, wait: bool) -> list[Command | None]:
-        """All commands that are there, None among them to stop; with `wait` at least one."""
+    def take(self, *, wait_s: float | None) -> list[Command | None]:
+        """All commands that are there, None among them to stop; the first one may be waited for.
+
+        Args:
+            wait_s: None for as long as it takes.
+        """
         ...
 
 
@@ -26,13 +30,14 @@ def serve(engine: EngineLoop, commands: CommandSource, tell: Callable[[StepFrame
     """
     while True:
         taken: list[Command] = []
-        for command in commands.take(wait=not engine.has_work):
+        for command in commands.take(wait_s=engine.wait_s):
             if command is None:
                 return
             taken.append(command)
         num_requests = sum(isinstance(command, EngineRequest) for command in taken)
         outputs = engine.iterate(taken)
-        tell(StepFrame(num_requests, outputs, engine.stats()))
+        if taken or outputs or not engine.wait_s:
+            tell(StepFrame(num_requests, outputs, engine.stats()))
 
 
 def load_error(error: BaseException) -> ModelLoadError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.events import FinishReason
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.stats import EngineStats
@@ -18,6 +19,11 @@ class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         prompt_ids: at least one id, each below the model's vocabulary size.
         sampling: resolved settings; `max_tokens` is set and fits the context (0: only read the prompt).
         seed: 64 bits; the caller's, or one the front drew.
+        grammar: what the output must be, its thought left aside: a grammar that `llguidance.LLMatcher` takes,
+            in its variant of Lark or as JSON (`{"grammars": [...]}`). Terminals are text; a control token of
+            the model's tokenizer is `<name>` and any token `<[id]>`. Ends of text are no part of it: the text
+            may end wherever the grammar is complete, and ends by itself where nothing may follow.
+        thinking: where output may be thought; without a grammar it matters only if it has a budget.
         eos_ids: ids that end the text (empty when the request ignores them); `sampling.stop_token_ids` too.
         priority: smaller first.
         timeout_s: from submission until the engine gives the request up.
@@ -32,6 +38,8 @@ class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     priority: int = 0
     timeout_s: float | None = None
     cache_salt: str = ""
+    grammar: str | None = None
+    thinking: ThinkingRules | None = None
 
 
 class RawLogprob(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -52,7 +60,7 @@ class TokenOutput(msgspec.Struct, frozen=True, kw_only=True, array_like=True, om
 
     Attributes:
         token_ids: new ids in order; the id that ended the text (EOS or stop id) is the last of them. None
-            where `max_tokens` is 0.
+            where `max_tokens` is 0, and where a text ends because its grammar lets nothing follow.
         logprobs: one entry an id where the request asked for them, else empty.
         finish: set on the choice's last output.
         error: (code of an `AppError`, message): the whole request is over; no further output follows.

@@ -72,6 +72,12 @@ class KVCacheManager:
             table.names.append(child_name(parent, token_ids[i * size : (i + 1) * size]))
         return table.names[:num_blocks]
 
+    def shareable(self, table: BlockTable, token_ids: Sequence[int], num_tokens: int) -> list[bytes]:
+        """Names of the blocks of a prompt of so many tokens that `match` can find."""
+        if not self.prefix_reuse:
+            return []
+        return self.names(table, token_ids, (num_tokens - 1) // self.block_size)
+
     def match(self, table: BlockTable, token_ids: Sequence[int]) -> list[int]:
         """Blocks of the pool that hold a leading part of `token_ids`; takes no reference.
 

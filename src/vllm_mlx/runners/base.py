@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from vllm_mlx.core.stats import ModelPath
-from vllm_mlx.core.steps import Logprob, RowSampling, SampledToken
+from vllm_mlx.core.steps import Logprob, RowSampling, SampledToken, TokenMask
 
 __all__ = [
     "UNREAD",
@@ -25,6 +25,7 @@ __all__ = [
     "SampledToken",
     "StepPlan",
     "StepResult",
+    "TokenMask",
 ]
 
 UNREAD = 0
@@ -66,6 +67,11 @@ class StepPlan:
     """The rows of one step; no sequence occurs twice."""
 
     rows: tuple[Row, ...]
+
+    @property
+    def waits(self) -> bool:
+        """Whether sampling must wait for what some row may sample; see `PendingStep.sample`."""
+        return any(row.sampling is not None and row.sampling.waits for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +119,23 @@ class RunnerDied(Exception):
 class PendingStep(Protocol):
     """A step that was submitted."""
 
+    def sample(self, mask: TokenMask | None) -> None:
+        """Start sampling, of a plan that waits: once, before it is read and before another is submitted.
+
+        By then the step before has been read, so that what every row may sample is known.
+
+        Args:
+            mask: may name sequences that are not in the step.
+
+        Raises:
+            RunnerDied, or any other exception: as `Runner.submit`.
+        """
+        ...
+
     def read(self) -> StepResult:
         """Wait for it. Steps are read once each, in the order in which they were submitted.
+
+        One that waits for `sample` in vain, because the step before it failed, has nothing sampled to tell.
 
         Raises:
             RunnerDied, or any other exception: as `Runner.submit`.
@@ -136,6 +157,8 @@ class Runner(Protocol):
     def submit(self, plan: StepPlan) -> PendingStep:
         """Start computing every row, forward and sampling; at most one earlier step may be unread.
 
+        Of a plan that waits only the forward; all that it says of its rows is taken in all the same.
+
         Raises only for faults that it cannot pin to a row.
 
         Raises:
@@ -144,9 +167,12 @@ class Runner(Protocol):
         """
         ...
 
-    def execute(self, plan: StepPlan) -> StepResult:
-        """Submit and read in one."""
-        return self.submit(plan).read()
+    def execute(self, plan: StepPlan, mask: TokenMask | None = None) -> StepResult:
+        """Submit, sample and read in one."""
+        step = self.submit(plan)
+        if plan.waits:
+            step.sample(mask)
+        return step.read()
 
     def forget(self, seq_ids: SequenceOf[int]) -> None:
         """These sequences are over (or were preempted) and in no pending step: drop what is kept for them."""

@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from vllm_mlx.runners.base import Capabilities, Row, Runner, StepPlan, StepResult
 from vllm_mlx.runners.prompt_logprobs import score_prompt
-from vllm_mlx.runners.text import Sampler, SubmittedStep, start_sampling
+from vllm_mlx.runners.text import Sampler, Sampling, SubmittedStep
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class _Held:
 class SequentialRunner(Runner):
     """A `Runner` of one row a step, without blocks: the block table of a row is not looked at.
 
-    A step is computed while it is submitted; another one may not be submitted before it is read.
+    A forward is computed while it is submitted; another step may not be submitted before it is read.
 
     A row that starts before the end of what was computed (a step that is tried again) finds its cache
     trimmed, or, where the cache cannot forget, computed anew.
@@ -47,21 +47,23 @@ class SequentialRunner(Runner):
         return self._capabilities
 
     def submit(self, plan: StepPlan) -> SubmittedStep:
-        """Compute every row; see `Runner`."""
+        """Compute the row; see `Runner`."""
         result = StepResult()
-        for row in plan.rows:
-            logits = self._compute(row)
-            score_prompt(
-                row,
-                logits,
-                result,
-                logits=lambda piece: piece.astype(mx.float32),
-                vocab=self._capabilities.vocab_size,
-            )
-            if row.sampling is not None:
-                logits = logits[:, -1].astype(mx.float32)
-                SubmittedStep(result, [row], start_sampling(self._sampler, logits, [row])).read()
-        return SubmittedStep(result)
+        (row,) = plan.rows
+        logits = self._compute(row)
+        score_prompt(
+            row,
+            logits,
+            result,
+            logits=lambda piece: piece.astype(mx.float32),
+            vocab=self._capabilities.vocab_size,
+        )
+        if row.sampling is None:
+            return SubmittedStep(result)
+        step = SubmittedStep(result, Sampling(self._sampler, logits[:, -1].astype(mx.float32), [row]))
+        if not plan.waits:
+            step.sample()
+        return step
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         """Drop the caches of these sequences."""

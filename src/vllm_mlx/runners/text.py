@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import mlx.core as mx
+import numpy as np
 
 from vllm_mlx.core.steps import RowFault
-from vllm_mlx.runners.base import Capabilities, Row, RowSampling, Runner, SampledToken, StepPlan, StepResult
+from vllm_mlx.runners.base import (
+    Capabilities,
+    Row,
+    RowSampling,
+    Runner,
+    SampledToken,
+    StepPlan,
+    StepResult,
+    TokenMask,
+)
+from vllm_mlx.runners.device import start_computing
 from vllm_mlx.runners.forward import PagedForward
 from vllm_mlx.runners.newest import NOTHING_NEW, NewestTokens
 from vllm_mlx.runners.prompt_logprobs import score_prompt
+from vllm_mlx.sampling.masks import RowMask
 
 
 class PendingTokens(Protocol):
@@ -34,32 +45,88 @@ class PendingTokens(Protocol):
 class Sampler(Protocol):
     """Picks a token for each row of logits (N, vocab), float32, or says what is wrong with the row."""
 
-    def sample_lazy(
-        self, logits: mx.array, rows: Sequence[RowSampling], unread: mx.array | None = None
-    ) -> PendingTokens:
-        """Lazy; `unread` (N,) has, for rows that need it, the token before the one to sample."""
+    def prepare(self, rows: Sequence[RowSampling], unread: mx.array | None = None) -> Any:
+        """Take in what N rows ask for; `unread` (N,): the tokens before, where the host has not read them."""
+        ...
+
+    def sample_lazy(self, logits: mx.array, prepared: Any, mask: RowMask | None = None) -> PendingTokens:
+        """Lazy; what was prepared is used once."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SubmittedStep:
-    """A step on the device: `rows` are those that sample, in the order of the tokens."""
+class Sampling:
+    """The sampling of some rows, prepared when their step was submitted.
 
-    result: StepResult
-    rows: Sequence[Row] = ()
-    tokens: PendingTokens | None = None
+    Args:
+        logits: (N, vocab), lazy.
+        rows: N of them, all asking.
+    """
+
+    def __init__(
+        self, sampler: Sampler, logits: mx.array, rows: Sequence[Row], newest: NewestTokens = NOTHING_NEW
+    ) -> None:
+        asked = [row.sampling for row in rows if row.sampling is not None]
+        self.seq_ids = [row.seq_id for row in rows]
+        self._sampler = sampler
+        self._logits = logits
+        self._prepared = sampler.prepare(asked, newest.of(rows))
+
+    def start(self, mask: TokenMask | None = None) -> PendingTokens:
+        """Start it on the device."""
+        tokens = self._sampler.sample_lazy(self._logits, self._prepared, self._row_mask(mask))
+        tokens.submit()
+        return tokens
+
+    def _row_mask(self, mask: TokenMask | None) -> RowMask | None:
+        if mask is None:
+            return None
+        named = {seq_id: place for place, seq_id in enumerate(mask.seq_ids)}
+        here = [(i, named[seq_id]) for i, seq_id in enumerate(self.seq_ids) if seq_id in named]
+        if not here:
+            return None
+        return RowMask([i for i, _ in here], np.asarray(mask.bits)[[place for _, place in here]])
+
+
+class SubmittedStep:
+    """A step on the device.
+
+    Args:
+        result: what is known of it already.
+        sampling: of the rows that sample, if there are any.
+        on_sampled: told the tokens once they are on their way.
+    """
+
+    def __init__(
+        self,
+        result: StepResult,
+        sampling: Sampling | None = None,
+        on_sampled: Callable[[NewestTokens], None] | None = None,
+    ) -> None:
+        self._result = result
+        self._sampling = sampling
+        self._on_sampled = on_sampled
+        self._tokens: PendingTokens | None = None
+
+    def sample(self, mask: TokenMask | None = None) -> None:
+        """Start sampling; see `PendingStep`."""
+        if self._sampling is None:
+            return
+        self._tokens = self._sampling.start(mask)
+        if self._on_sampled is not None:
+            self._on_sampled(NewestTokens(self._sampling.seq_ids, self._tokens.token_ids))
 
     def read(self) -> StepResult:
         """Wait for the tokens; see `PendingStep`."""
-        if self.tokens is None:
-            return self.result
-        for row, token in zip(self.rows, self.tokens.read(), strict=True):
+        if self._sampling is None or self._tokens is None:
+            return self._result
+        seq_ids, result = self._sampling.seq_ids, self._result
+        for seq_id, token in zip(seq_ids, self._tokens.read(), strict=True):
             if isinstance(token, RowFault):
-                self.result.failed[row.seq_id] = token.reason
-            elif row.seq_id not in self.result.failed:
-                self.result.sampled[row.seq_id] = token
-        self.result.redrawn.update(self.rows[i].seq_id for i in self.tokens.redrawn)
-        return self.result
+                result.failed[seq_id] = token.reason
+            elif seq_id not in result.failed:
+                result.sampled[seq_id] = token
+        result.redrawn.update(seq_ids[i] for i in self._tokens.redrawn)
+        return result
 
 
 class TextRunner(Runner):
@@ -101,14 +168,20 @@ class TextRunner(Runner):
                     logits=self._forward.logits,
                     vocab=self._capabilities.vocab_size,
                 )
+        newest, self._newest = self._newest, NOTHING_NEW
         if not sampled:
-            self._newest = NOTHING_NEW
             return SubmittedStep(result)
         joined = last_states[0] if len(last_states) == 1 else mx.concatenate(last_states, axis=0)
         logits = self._forward.logits(joined)[:, -1]
-        tokens = start_sampling(self._sampler, logits, sampled, self._newest)
-        self._newest = NewestTokens([row.seq_id for row in sampled], tokens.token_ids)
-        return SubmittedStep(result, sampled, tokens)
+        step = SubmittedStep(result, Sampling(self._sampler, logits, sampled, newest), self._keep_newest)
+        if plan.waits:
+            start_computing(logits)
+        else:
+            step.sample()
+        return step
+
+    def _keep_newest(self, tokens: NewestTokens) -> None:
+        self._newest = tokens
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         """Nothing is kept for a sequence outside its blocks."""
@@ -117,13 +190,3 @@ class TextRunner(Runner):
         """Drop the model and the pool, and give their memory back."""
         self._forward.release()
         mx.clear_cache()
-
-
-def start_sampling(
-    sampler: Sampler, logits: mx.array, rows: Sequence[Row], newest: NewestTokens = NOTHING_NEW
-) -> PendingTokens:
-    """Start sampling logits (N, vocab) for N rows, which all ask."""
-    asked = [row.sampling for row in rows if row.sampling is not None]
-    tokens = sampler.sample_lazy(logits, asked, newest.of(rows))
-    tokens.submit()
-    return tokens

@@ -5,6 +5,7 @@ Order of operations, for each row by itself:
 1. log-probabilities, where asked for, are log_softmax of the model's raw logits (vLLM's default
    `logprobs_mode`, "raw_logprobs"): they do not change with sampling settings;
 2. penalties, then bias, then bans (`penalties.py`); vLLM adds the bias before the repetition penalty;
+   tokens that a grammar rules out (`masks.py`) are out whatever their logit;
 3. temperature below 1e-5: the largest logit wins. Otherwise the logits are divided by the temperature;
 4. top-k, then top-p of what is left, then min-p (`filters.py`): Hugging Face's order of warpers. vLLM has
    the same, but takes min-p first (v1/sample/sampler.py); the results differ only in the mass that top-p is
@@ -18,7 +19,7 @@ depend on the other rows of its batch, on their number or on its place among the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -29,6 +30,7 @@ from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
 from vllm_mlx.core.steps import Logprob, RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling.filters import Draw, Filters, draw_filtered, draw_greedy, draw_unfiltered
 from vllm_mlx.sampling.logprobs import NOT_NUMBERS, PendingLogprobs, logprobs
+from vllm_mlx.sampling.masks import RowMask, rule_out
 from vllm_mlx.sampling.penalties import Edits, build_edits
 from vllm_mlx.sampling.seeds import row_keys
 
@@ -78,9 +80,10 @@ class Prepared:
     tiles: tuple[_Tile, ...]
     keys: mx.array | None
     edits: Edits | None
+    mask: RowMask | None = None
 
     def in_full(self, indices: Sequence[int], vocab_size: int) -> Prepared:
-        """Some of the rows, with the same keys and edits, to be drawn from a full sort."""
+        """Some of the rows, with the same keys, edits and mask, to be drawn from a full sort."""
         rows = tuple(self.rows[i] for i in indices)
         index = mx.array(list(indices))
         return Prepared(
@@ -88,6 +91,7 @@ class Prepared:
             _tiles(tuple(row.params for row in rows), vocab_size, full_sort=True),
             None if self.keys is None else self.keys[index],
             None if self.edits is None else self.edits.rows(index),
+            None if self.mask is None else self.mask.rows(indices),
         )
 
 
@@ -169,34 +173,34 @@ class Sampler:
         self, logits: mx.array, rows: Sequence[RowSampling], *, full_sort: bool = False
     ) -> list[SampledToken | RowFault]:
         """Sample and wait: `sample_lazy` and `read` in one."""
-        return self.sample_lazy(logits, rows, full_sort=full_sort).read()
+        return self.sample_lazy(logits, self.prepare(rows, full_sort=full_sort)).read()
 
-    def sample_lazy(
-        self,
-        logits: mx.array,
-        rows: Sequence[RowSampling],
-        unread: mx.array | None = None,
-        *,
-        full_sort: bool = False,
-    ) -> PendingSample:
+    def sample_lazy(self, logits: mx.array, prepared: Prepared, mask: RowMask | None = None) -> PendingSample:
         """Build the graph that samples one token a row; nothing is computed yet.
 
         Args:
             logits: (N, V) as the model gave them, any float type; V at least the vocabulary's size.
+            prepared: what each of the N rows asks for.
+            mask: which tokens rows may sample; None for any.
+        """
+        if logits.ndim != 2 or logits.shape[0] != len(prepared.rows) or logits.shape[1] < self._vocab_size:
+            raise ValueError(f"logits of shape {logits.shape} do not fit {len(prepared.rows)} rows")
+        logits = logits[:, : self._vocab_size] if logits.shape[1] > self._vocab_size else logits
+        return PendingSample(logits, prepared if mask is None else replace(prepared, mask=mask))
+
+    def prepare(
+        self, rows: Sequence[RowSampling], unread: mx.array | None = None, *, full_sort: bool = False
+    ) -> Prepared:
+        """The host's share of a step: settings (kept while they stay the same), new keys and edits.
+
+        It reads the lists of the rows; nothing later does.
+
+        Args:
             rows: what each of the N rows asks for.
             unread: (N,) where some row has `num_unread`: its token before the one to sample.
             full_sort: sort whole rows for the filters instead of looking at the likeliest candidates first.
                 The tokens are the same.
         """
-        if logits.ndim != 2 or logits.shape[0] != len(rows) or logits.shape[1] < self._vocab_size:
-            raise ValueError(f"logits of shape {logits.shape} do not fit {len(rows)} rows")
-        logits = logits[:, : self._vocab_size] if logits.shape[1] > self._vocab_size else logits
-        return PendingSample(logits, self.prepare(rows, unread, full_sort=full_sort))
-
-    def prepare(
-        self, rows: Sequence[RowSampling], unread: mx.array | None = None, *, full_sort: bool = False
-    ) -> Prepared:
-        """The host's share of a step: settings (kept while they stay the same), new keys and edits."""
         settings = (tuple(row.params for row in rows), full_sort)
         if settings != self._settings:
             self._tiles = _tiles(settings[0], self._vocab_size, full_sort)
@@ -294,6 +298,9 @@ def _draw(raw: mx.array, tile: _Tile, prepared: Prepared) -> Draw:
     logits = raw
     if prepared.edits is not None:
         logits = prepared.edits.rows(tile.index).apply(raw)
+    bits = None if prepared.mask is None else prepared.mask.of(tile.rows)
+    if bits is not None:
+        logits = rule_out(logits, bits)
     if tile.kind is _Kind.GREEDY or prepared.keys is None:
         return draw_greedy(logits)
     keys = prepared.keys[tile.index]

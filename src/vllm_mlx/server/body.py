@@ -132,7 +132,5 @@ def _steps(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 _SUBJECT = re.compile(r"^(Input|List|Dictionary) ")
 _INSTANCE = re.compile(r" or instance of \w+")
-_BRANCHES = frozenset(
-    {"str", "int", "float", "bool", "dict", "ContentPart", "NamedToolChoice", "Source", "ToolChoiceObject"}
-)
+_BRANCHES = frozenset({"str", "int", "float", "bool", "dict", "ContentPart", "Source", "ToolChoiceObject"})
 """How pydantic names the branches of our unions in an error's location."""

@@ -28,6 +28,7 @@ from vllm_mlx.parsing.detect import check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
+from vllm_mlx.service.constrain import Constrainer
 from vllm_mlx.service.hub import Hub
 from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
 from vllm_mlx.service.port import ModelCard
@@ -72,7 +73,7 @@ def _engine(config: Config, folder: Path, runner_factory: RunnerFactory | None, 
         )
         return ProcessEngine(launch, clock=clock)
     factory = runner_factory or (lambda: build_runner(folder, config.model, config.engine, config.cache))
-    return InProcessEngine(factory, config.engine, config.cache, clock)
+    return InProcessEngine(factory, config.engine, config.cache, clock, folder=folder)
 
 
 async def load_model(config: Config, folder: Path, card: ModelCard, engine: EngineClient) -> LoadedModel:
@@ -109,6 +110,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             template_defaults=template_defaults,
             max_pending=config.engine.max_queue,
         ),
+        constrainer=Constrainer(chosen.format, tokenizer.special_id, max_pending=config.engine.max_queue),
         chosen=chosen,
         engine=engine,
         info=info,
@@ -118,6 +120,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             max_tokens=config.model.max_tokens,
             max_request_tokens=config.model.max_request_tokens,
             timeout_s=config.engine.timeout,
+            thinking_tokens=config.model.default_thinking_token_budget,
         ),
     )
 

@@ -6,31 +6,37 @@ import secrets
 
 import msgspec
 
+from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.wire import EngineRequest
 from vllm_mlx.service.loaded import LoadedModel
+from vllm_mlx.service.prompt import Prompt
 
 SEED_BITS = 63
+MAX_THINKING_TOKENS = 2**31 - 1
 
 
 def engine_request(
-    model: LoadedModel, request: GenerateRequest, prompt_ids: list[int], request_id: str
+    model: LoadedModel,
+    request: GenerateRequest,
+    prompt: Prompt,
+    request_id: str,
+    *,
+    grammar: str | None = None,
 ) -> EngineRequest:
     """Resolve a request against the model's defaults and limits.
+
+    Args:
+        grammar: of the output, checked.
 
     Raises:
         ContextOverflow: prompt and requested output do not fit.
         InvalidRequest: a token id in `logit_bias` or `stop_token_ids` is outside the vocabulary, or a feature
             is asked for that this version has not.
     """
-    if isinstance(request.input, ChatInput) and request.input.tool_choice.mode in ("required", "named"):
-        raise InvalidRequest("a forced tool call is not supported by this version", param="tool_choice")
-    if request.constraint is not None:
-        raise InvalidRequest("constrained output is not supported by this version", param="response_format")
-    if request.thinking_budget is not None:
-        raise InvalidRequest("a budget for thought is not supported by this version", param="thinking")
+    prompt_ids = prompt.token_ids
     sampling = request.sampling.resolve(model.defaults)
     _check_token_ids(sampling, model.info.vocab_size)
     sampling = msgspec.structs.replace(sampling, max_tokens=_output_tokens(model, request, len(prompt_ids)))
@@ -49,6 +55,34 @@ def engine_request(
         priority=request.priority,
         timeout_s=limit if request.timeout_s is None else min(request.timeout_s, limit),
         cache_salt=request.cache_salt,
+        grammar=grammar,
+        thinking=_thinking_rules(model, request, prompt, grammar),
+    )
+
+
+def _thinking_rules(
+    model: LoadedModel, request: GenerateRequest, prompt: Prompt, grammar: str | None
+) -> ThinkingRules | None:
+    """Where output may be thought; None where that makes no difference or the model does not think."""
+    budget = request.thinking_budget
+    if budget is not None and not 0 <= budget <= MAX_THINKING_TOKENS:
+        raise InvalidRequest("the budget for thought must not be negative", param="thinking_token_budget")
+    if budget is None:
+        budget = model.limits.thinking_tokens
+    tags = model.output_format.reasoning
+    if tags is None or not isinstance(request.input, ChatInput) or (budget is None and grammar is None):
+        return None
+
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(model.tokenizer.encode(text, add_special_tokens=False))
+
+    return ThinkingRules(
+        in_thought=prompt.in_reasoning,
+        open_ids=ids(tags.open),
+        close_ids=ids(tags.close),
+        budget=budget,
+        # As the models write it themselves; the line breaks are markup, which the parser drops.
+        forced_ids=ids(f"\n{tags.close}\n\n"),
     )
 
 

@@ -41,9 +41,10 @@ async def generate(
     """
     arrived = clock()
     prompt = await model.prompts.build(request.input)
+    grammar = await model.constrainer.grammar(request)
     # The caller's id is for logs; the engine needs one that no other request in flight has.
     unique_id = f"{request.request_id or 'req'}-{uuid.uuid4().hex}"
-    sent = engine_request(model, request, prompt.token_ids, unique_id)
+    sent = engine_request(model, request, prompt, unique_id, grammar=grammar)
     choices = [_choice_stream(model, request, prompt, sent, index) for index in range(sent.sampling.n)]
     first_token_at: float | None = None
     cached_tokens = 0

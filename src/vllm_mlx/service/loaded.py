@@ -11,6 +11,7 @@ from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.engine.client import EngineClient, EngineInfo
 from vllm_mlx.parsing.detect import Chosen
 from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.service.constrain import Constrainer
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
 
@@ -22,12 +23,14 @@ class GenerationLimits:
     Attributes:
         max_tokens: output tokens where the request does not say (fewer if the context ends before).
         max_request_tokens: most that a request may ask for; None for as much as fits.
+        thinking_tokens: most tokens of thought where the request does not say; None for no bound.
         timeout_s: for requests without a time limit of their own, and the most those may ask for.
     """
 
     max_tokens: int
     max_request_tokens: int | None
     timeout_s: float
+    thinking_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class LoadedModel:
     card: ModelCard
     tokenizer: Tokenizer
     prompts: PromptBuilder
+    constrainer: Constrainer
     chosen: Chosen
     engine: EngineClient
     info: EngineInfo
@@ -72,3 +76,4 @@ class LoadedModel:
         """Stop the engine and the text threads."""
         await self.engine.aclose()
         self.prompts.close()
+        self.constrainer.close()

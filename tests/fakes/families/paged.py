@@ -47,7 +47,7 @@ PLAIN: dict[str, Config] = {
     "qwen3_moe": MOE,
     "mistral": {},
     "phi3": {},
-    "gemma2": {"query_pre_attn_scalar": 16.0},
+    "gemma2": {"query_pre_attn_scalar": 16},
     "olmo2": {},
     "granite": GRANITE,
     "glm4": {"partial_rotary_factor": 0.5},
@@ -160,7 +160,7 @@ PLAIN: dict[str, Config] = {
 """Keys and values of every position."""
 
 WINDOWED: dict[str, Config] = {
-    "gemma3_text": {"sliding_window": WINDOW, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16.0},
+    "gemma3_text": {"sliding_window": WINDOW, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16},
     "olmo3": HALF_WINDOW,
     "gpt_oss": {**HALF_WINDOW, **LOCAL_MOE},
     "afmoe": {**HALF_WINDOW, **MOE, "num_dense_layers": 1},

@@ -55,7 +55,7 @@ SEQUENTIAL: dict[str, Config] = {
     "gear": {
         "sliding_window": WINDOW,
         "layer_types": ["conv_mixer", "full_attention"],
-        "query_pre_attn_scalar": 16.0,
+        "query_pre_attn_scalar": 16,
     },
     "granitemoehybrid": {
         **GRANITE,

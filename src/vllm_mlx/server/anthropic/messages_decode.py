@@ -45,6 +45,7 @@ def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
             stop=tuple(body.stop_sequences or ()),
         ),
         constraint=_constraint(body),
+        constraint_param="output_format" if body.output_format is not None else "output_config.format",
         thinking_budget=budget,
         request_id=request_id,
         # Anthropic's `max_tokens` is an upper bound, and its clients ask for more than small models have.

@@ -12,7 +12,13 @@ from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
-from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest, ChatMessage, ContentPart, Tool
+from vllm_mlx.server.openai.chat_schema import (
+    ChatCompletionRequest,
+    ChatMessage,
+    ContentPart,
+    Tool,
+    ToolChoiceObject,
+)
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
 
 MAX_TOOLS = 1024
@@ -42,15 +48,13 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
     return GenerateRequest(
         input=ChatInput(
             messages=decode_messages(body.messages),
-            tools=decode_tools(body.tools),
-            tool_choice=_tool_choice(body),
+            **_tools(body),
             template_kwargs=template_variables(
                 body.chat_template_kwargs, body.enable_thinking, body.reasoning_effort
             ),
             continue_final_message=continues_final_message(
                 body.add_generation_prompt, body.continue_final_message
             ),
-            parallel_tool_calls=body.parallel_tool_calls is not False,
         ),
         sampling=decode_sampling(body, max_tokens=given, logprobs=_logprobs(body)),
         request_id=request_id,
@@ -59,11 +63,6 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
 
 
 def _check_form(body: ChatCompletionRequest) -> None:
-    if body.response_format is not None and body.response_format.type != "text":
-        raise InvalidRequest(
-            f"response_format {shorten(body.response_format.type)!r} is not supported by this version",
-            param="response_format",
-        )
     if any(modality != "text" for modality in body.modalities or ()):
         raise InvalidRequest("modalities: this server answers in text only", param="modalities")
 
@@ -79,15 +78,41 @@ def _logprobs(body: ChatCompletionRequest) -> int | None:
     return top or 0
 
 
-def _tool_choice(body: ChatCompletionRequest) -> ToolChoice:
-    choice = body.tool_choice
-    if choice is None or choice == "auto":
-        return ToolChoice("auto")
-    if choice == "none":
-        return ToolChoice("none")
-    raise InvalidRequest(
-        "tool_choice: only `auto` and `none` are supported by this version", param="tool_choice"
-    )
+def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
+    """The fields of a `ChatInput` that are about tools."""
+    tools, choice = decode_tools(body.tools), ToolChoice()
+    given = body.tool_choice
+    if isinstance(given, str):
+        choice = ToolChoice(given)
+    elif given is not None:
+        tools, choice = _chosen(given, tools)
+    if choice.mode == "required" and not tools:
+        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    return {
+        "tools": tools,
+        "tool_choice": choice,
+        "parallel_tool_calls": body.parallel_tool_calls is not False,
+    }
+
+
+def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple[ToolSpec, ...], ToolChoice]:
+    """The tools that are left, and the choice among them."""
+    if given.type == "function":
+        if given.function is None:
+            raise _wrong("tool_choice.function", "is missing")
+        _check_known({given.function.name}, tools)
+        return tools, ToolChoice("named", given.function.name)
+    if given.allowed_tools is None:
+        raise _wrong("tool_choice.allowed_tools", "is missing")
+    # The others are not even shown: a model that does not know them cannot call them.
+    names = {tool.function.name for tool in given.allowed_tools.tools}
+    _check_known(names, tools)
+    return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
+
+
+def _check_known(names: set[str], tools: Sequence[ToolSpec]) -> None:
+    for name in sorted(names - {tool.name for tool in tools}):
+        raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
 
 
 def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:

@@ -78,17 +78,26 @@ class NamedFunction(WirePart):
     name: str
 
 
-class NamedToolChoice(WirePart):
-    """The one function the model shall call."""
+class NamedTool(WirePart):
+    """One tool by its name."""
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: NamedFunction
 
 
-class ResponseFormat(WirePart):
-    """The form of the answer; only `text` in this version."""
+class AllowedTools(WirePart):
+    """Some of the tools on offer, and whether one of them must be called."""
 
-    type: str
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], FirstErrorOnly()]
+
+
+class ToolChoiceObject(WirePart):
+    """The one function that must be called, or the ones that may be: the field named by `type`."""
+
+    type: Literal["function", "allowed_tools"]
+    function: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
 
 
 Messages = Annotated[list[ChatMessage], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
@@ -103,9 +112,8 @@ class ChatCompletionRequest(GenerationFields):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     tools: Tools | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolChoiceObject | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
     modalities: Strings | None = None
     reasoning_effort: Effort | None = Field(
         None, description="none and minimal switch thinking off, the others on, where the template can"

@@ -11,7 +11,6 @@ from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampl
 MAX_PROMPTS = 256
 MAX_ANSWERS = 1024
 _MAX_TOKEN_ID = 2**31 - 1
-REFUSED_FIELDS = {"response_format": "constrained output is not supported by this version"}
 
 
 def decode(body: CompletionRequest, request_id: str) -> list[GenerateRequest]:
@@ -20,7 +19,7 @@ def decode(body: CompletionRequest, request_id: str) -> list[GenerateRequest]:
     Raises:
         InvalidRequest: values out of range, or a feature this version has not.
     """
-    refuse_unsupported(body, REFUSED_FIELDS)
+    refuse_unsupported(body)
     if body.suffix:
         raise InvalidRequest("suffix is not supported", param="suffix")
     if body.best_of is not None and body.best_of != (body.n or 1):

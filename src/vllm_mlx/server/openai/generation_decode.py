@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.sampling import MAX_LOGIT_BIAS, SamplingParams
+from vllm_mlx.server.openai.constraint_decode import decode_constraint
 from vllm_mlx.server.openai.generation_schema import GenerationFields
 
 _MAX_PRIORITY = 2**31 - 1
 _MAX_SALT_CHARS = 1024
 
-_GRAMMAR = "constrained output is not supported by this version"
 REFUSED_FIELDS = {
-    "guided_json": _GRAMMAR,
-    "guided_regex": _GRAMMAR,
-    "guided_choice": _GRAMMAR,
-    "guided_grammar": _GRAMMAR,
-    "guided_json_object": _GRAMMAR,
-    "structured_outputs": _GRAMMAR,
+    "guided_whitespace_pattern": "the form of whitespace is the server's",
     "use_beam_search": "beam search is not supported",
     "bad_words": "bad_words is not supported; logit_bias bans single tokens",
     "allowed_token_ids": "allowed_token_ids is not supported",
@@ -33,7 +30,7 @@ _NOTHING: tuple[Any, ...] = (None, False, [], {}, {"type": "text"})
 """Values that ask for nothing beyond the usual."""
 
 
-def refuse_unsupported(body: GenerationFields, also: dict[str, str]) -> None:
+def refuse_unsupported(body: GenerationFields, also: Mapping[str, str] = MappingProxyType({})) -> None:
     """Refuse extra fields that ask for something and would not get it.
 
     Args:
@@ -90,7 +87,7 @@ def _logit_bias(bias: dict[str, Any] | None) -> dict[int, float] | None:
 
 
 def decode_limits(body: GenerationFields) -> dict[str, Any]:
-    """The fields of a `GenerateRequest` that are about serving, not sampling."""
+    """The fields of a `GenerateRequest` that are about serving and the form of the answer, not sampling."""
     priority, salt, timeout = body.priority or 0, body.cache_salt or "", body.timeout
     if abs(priority) > _MAX_PRIORITY:
         raise InvalidRequest(f"priority must be within {_MAX_PRIORITY} of 0", param="priority")
@@ -103,6 +100,7 @@ def decode_limits(body: GenerationFields) -> dict[str, Any]:
         "priority": priority,
         "cache_salt": salt,
         "timeout_s": timeout,
+        **decode_constraint(body),
     }
 
 

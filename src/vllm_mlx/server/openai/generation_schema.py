@@ -8,7 +8,8 @@ from pydantic import Field
 
 from vllm_mlx.core.sampling import MAX_LOGIT_BIAS
 from vllm_mlx.core.structure import MAX_VALUES
-from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
+from vllm_mlx.server.body import FirstErrorOnly, WirePart
+from vllm_mlx.server.openai.constraint_schema import ConstraintFields
 
 Strings = Annotated[list[str], FirstErrorOnly()]
 Integers = Annotated[list[int], FirstErrorOnly(), Field(max_length=MAX_VALUES)]
@@ -21,8 +22,11 @@ class StreamOptions(WirePart):
     include_obfuscation: bool | None = Field(None, description="accepted; nothing is added to hide lengths")
 
 
-class GenerationFields(WireModel):
-    """Model, sampling and limits. `null` means "not given" everywhere; ranges are checked by the core."""
+class GenerationFields(ConstraintFields):
+    """Model, sampling, form of the answer and limits.
+
+    `null` means "not given" everywhere; ranges are checked by the core.
+    """
 
     model: str | None = Field(
         None, description="the served name, `default`, or any name if one model is served"

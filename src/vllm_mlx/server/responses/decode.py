@@ -11,6 +11,7 @@ from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
+from vllm_mlx.server.effort import told_effort
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.conversation import Conversation
@@ -76,6 +77,7 @@ def decode(
             logprobs=_logprobs(body),
         ),
         constraint=_constraint(body),
+        constraint_param="text.format",
         request_id=response_id,
         cache_salt=body.cache_salt or "",
         # `max_output_tokens` is an upper bound: an answer that meets the end of the context is incomplete.
@@ -167,7 +169,7 @@ def _template_variables(reasoning: ReasoningField | None) -> dict[str, Any]:
     effort = reasoning.effort if reasoning else None
     if effort is None:
         return {}
-    return {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
+    return {"enable_thinking": False} if effort == "none" else {"reasoning_effort": told_effort(effort)}
 
 
 def _logprobs(body: ResponsesRequest) -> int | None:

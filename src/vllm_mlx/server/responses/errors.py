@@ -8,7 +8,7 @@ from starlette.types import Scope
 from vllm_mlx.core.errors import AppError
 from vllm_mlx.server.errors import ErrorShape
 
-_NAMES = {"messages": "input", "max_tokens": "max_output_tokens", "response_format": "text.format"}
+_NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
 
 
 def with_own_names(shape: ErrorShape) -> ErrorShape:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
+from vllm_mlx.server.effort import Effort
 
 MAX_ITEMS = 16_384
 """Items of a conversation, parts of an item: a million would keep all others waiting."""
@@ -82,7 +83,7 @@ class ToolChoiceObject(ToolName):
 class ReasoningField(WirePart):
     """How much the model shall think, and in which form the thought is shown."""
 
-    effort: str | None = Field(
+    effort: Effort | None = Field(
         None, description="told to the model where its template asks; `none` is no thought"
     )
     summary: Literal["auto", "concise", "detailed"] | None = Field(

@@ -1,0 +1,151 @@
+"""What a grammar costs: tokens a second of rows of which none, one or all are constrained, taking turns.
+
+    python benchmarks/constrained.py [MODEL_DIR] [--rows 1 16 64] [--prompt 100] [--tokens 64] [--rounds 3]
+
+All rows of a round arrive together and generate as many tokens each; the prompts are random and share
+nothing. `decode` counts the time after every row has its first token, `first` is the time until then, both
+the median of the rounds. `mask` is what one call for the masks of all rows takes, by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+
+from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
+from vllm_mlx.core.sampling import NEUTRAL
+from vllm_mlx.engine.loop import EngineLoop
+from vllm_mlx.engine.wire import EngineRequest
+from vllm_mlx.models.source import resolve_model
+from vllm_mlx.runners.build import build_runner
+from vllm_mlx.structured.compiling import Grammars, grammars_of
+from vllm_mlx.structured.gate import Gate
+from vllm_mlx.structured.masks import Masks
+
+SCHEMA = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 20},
+            "age": {"type": "integer"},
+            "kind": {"enum": ["first", "second", "third"]},
+        },
+        "required": ["name", "age", "kind"],
+        "additionalProperties": False,
+    },
+    "minItems": 1000,
+}
+GRAMMAR = json.dumps({"grammars": [{"json_schema": SCHEMA}]})
+
+
+def turn(engine: EngineLoop, prompts: list[list[int]], constrained: int, tokens: int) -> tuple[float, float]:
+    """Decoded tokens a second, and seconds until every row has its first token."""
+    sampling = msgspec.structs.replace(NEUTRAL, temperature=0.0, max_tokens=tokens)
+    commands = [
+        EngineRequest(
+            request_id=str(i),
+            prompt_ids=ids,
+            sampling=sampling,
+            seed=0,
+            grammar=GRAMMAR if i < constrained else None,
+        )
+        for i, ids in enumerate(prompts)
+    ]
+    begun = filled = ended = time.perf_counter()
+    waiting = {request.request_id for request in commands}
+    after = 0
+    outputs = engine.iterate(commands)
+    while engine.has_work or outputs:
+        if any(output.error for output in outputs):
+            raise RuntimeError(f"a request failed: {outputs}")
+        ended = time.perf_counter()
+        if waiting:
+            waiting -= {output.request_id for output in outputs if output.token_ids}
+            filled = ended
+        else:
+            after += sum(len(output.token_ids) for output in outputs)
+        if engine.wait_s:
+            threading.Event().wait(engine.wait_s)
+        outputs = engine.iterate([])
+    return after / (ended - filled), filled - begun
+
+
+def mask_time(grammars: Grammars, vocab_size: int, rows: int, calls: int = 200) -> float:
+    """Seconds a call for the masks of so many rows."""
+    compilation = grammars.begin(GRAMMAR)
+    while (matcher := grammars.poll(compilation)) is None:
+        threading.Event().wait(0.01)
+    matchers = [matcher.copy() for _ in range(rows)]
+    for each in matchers:  # into the first string
+        each.raw.consume_tokens(each.raw.compute_ff_tokens())
+    masks = Masks(vocab_size)
+    gates = {i: Gate(each, None) for i, each in enumerate(matchers)}
+    masks.fill(gates)
+    begun = time.perf_counter()
+    for _ in range(calls):
+        masks.fill(gates)
+    spent = time.perf_counter() - begun
+    masks.close()
+    return spent / calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=None, help="default: the bundled model")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--prompt", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    folder = args.folder or resolve_model("demo", offline=True)
+    config = EngineConfig(max_model_len=args.prompt + args.tokens + 16)
+    cache = CacheConfig(enable_prefix_cache=False)
+    runner = build_runner(folder, ModelConfig(model=str(folder)), config, cache)
+    vocab_size = runner.capabilities.vocab_size
+    grammars = grammars_of(folder, vocab_size)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    path = runner.capabilities.path
+    print(
+        f"# {folder.name}, vocabulary {vocab_size}, {path.device} {path.dtype}, overlap "
+        f"{runner.capabilities.overlap}, mlx {mx.__version__}, commit {commit.stdout.strip()}"
+    )
+    engine = EngineLoop(runner, config, cache, grammars=grammars)
+    chance = np.random.default_rng(0)
+    for rows in args.rows:
+        found: dict[int, list[tuple[float, float]]] = {k: [] for k in dict.fromkeys((0, 1, rows))}
+        for turn_number in range(args.rounds + 1):
+            for constrained, results in found.items():
+                prompts = chance.integers(0, min(500, vocab_size), (rows, args.prompt)).tolist()
+                result = turn(engine, prompts, constrained, args.tokens)
+                if turn_number:  # the first round warms up
+                    results.append(result)
+        free, first = (statistics.median(values) for values in zip(*found[0], strict=True))
+        per_call = mask_time(grammars, vocab_size, rows)
+        print(
+            f"rows {rows}: mask {1e6 * per_call:.0f} us a step, {1e6 * per_call / rows:.1f} us a row and step"
+        )
+        for constrained, results in found.items():
+            decode, begun = (statistics.median(values) for values in zip(*results, strict=True))
+            print(
+                f"  {constrained:3} constrained: decode {decode:8.1f} tok/s ({decode / free:.3f} of free), "
+                f"first {1e3 * begun:7.1f} ms ({1e3 * (begun - first):+.1f})",
+                flush=True,
+            )
+    engine.close()
+    runner.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""From what a request asks of its answer's form to a checked grammar, off the event loop and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from vllm_mlx.core.errors import InvalidRequest, Overloaded
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.grammar import answer_of, grammar_of
+from vllm_mlx.structured.lark import SpecialId
+from vllm_mlx.structured.tools import calls_grammar
+
+WORKERS: Final = 2
+MAX_KEPT: Final = 256
+MAX_KEPT_CHARS: Final = 8 * 2**20
+"""Of all grammars that are kept, so that a request like an earlier one costs a look-up."""
+
+
+class Constrainer:
+    """Makes the grammars of one model's requests; knows by what was asked, never by whom.
+
+    Args:
+        special_id: the id of a control token of the model's by its name, None for other texts.
+        max_pending: requests that may wait for a thread; one more is refused as overload.
+    """
+
+    def __init__(self, output_format: OutputFormat, special_id: SpecialId, *, max_pending: int) -> None:
+        self._format = output_format
+        self._special_id = special_id
+        self._max_pending = max_pending
+        self._pending = 0
+        self._kept: OrderedDict[bytes, str | None] = OrderedDict()
+        self._kept_chars = 0
+        self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="grammar")
+
+    async def grammar(self, request: GenerateRequest) -> str | None:
+        """The grammar of a request's output; None where it may be any text.
+
+        Raises:
+            InvalidRequest: what is asked for cannot be enforced; the message says why.
+            Overloaded: too many requests wait already.
+        """
+        chat = request.input if isinstance(request.input, ChatInput) else None
+        tools = chat is not None and bool(chat.tools or chat.tool_choice.mode in ("required", "named"))
+        if request.constraint is None and not tools:
+            return None
+        key = _key(request)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if self._pending >= self._max_pending:
+            raise Overloaded("Too many requests are waiting.", retry_after_s=1.0)
+        self._pending += 1
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, request)
+        finally:
+            self._pending -= 1
+        self._keep(key, text)
+        return text
+
+    def close(self) -> None:
+        """End the threads once they are idle."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, request: GenerateRequest) -> str | None:
+        chat = request.input if isinstance(request.input, ChatInput) else None
+        if chat is None or not (chat.tools or chat.tool_choice.mode in ("required", "named")):
+            return self._of_answer(request)
+        try:
+            return self._of_calls(chat, request, only_strict=False)
+        except InvalidRequest:
+            # Perhaps the schema of a tool that need not be strict is too much for a grammar.
+            if all(tool.strict for tool in chat.tools):
+                raise
+        return self._of_calls(chat, request, only_strict=True)
+
+    def _of_answer(self, request: GenerateRequest) -> str | None:
+        if request.constraint is None:
+            return None
+        if isinstance(request.input, ChatInput) and self._format.channels is not None:
+            raise InvalidRequest(
+                f"answers in this model's output format ({self._format.name}) cannot be constrained",
+                param=request.constraint_param,
+            )
+        with _about(request.constraint_param):
+            text = grammar_of(request.constraint, self._special_id)
+            check_grammar(text)
+        return text
+
+    def _of_calls(self, chat: ChatInput, request: GenerateRequest, *, only_strict: bool) -> str | None:
+        if chat.tool_choice.mode == "none":
+            return self._of_answer(request)
+        answer = None
+        if request.constraint is not None and chat.tool_choice.mode == "auto":
+            self._of_answer(request)  # by itself first, so that an error is about the right field
+            with _about(request.constraint_param):
+                answer = answer_of(request.constraint)
+        with _about("tools"):
+            text = calls_grammar(
+                self._format,
+                chat.tools,
+                chat.tool_choice,
+                self._special_id,
+                parallel=chat.parallel_tool_calls,
+                answer=answer,
+                only_strict=only_strict,
+            )
+            if text is not None:
+                check_grammar(text)
+        return text
+
+    def _keep(self, key: bytes, text: str | None) -> None:
+        if key in self._kept:
+            return
+        self._kept[key] = text
+        self._kept_chars += len(text or "")
+        while len(self._kept) > MAX_KEPT or self._kept_chars > MAX_KEPT_CHARS:
+            _, oldest = self._kept.popitem(last=False)
+            self._kept_chars -= len(oldest or "")
+
+
+def _key(request: GenerateRequest) -> bytes:
+    """Equal for requests that ask for the same form."""
+    asked: list[object] = [request.constraint, request.constraint_param]
+    if isinstance(request.input, ChatInput):
+        asked += request.input.tools, request.input.tool_choice, request.input.parallel_tool_calls
+    # Not sorted: the order of a schema's properties is the order of the answer's.
+    return hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
+
+
+@contextmanager
+def _about(param: str) -> Iterator[None]:
+    """Errors that name no field are about this one."""
+    try:
+        yield
+    except InvalidRequest as error:
+        if error.param is not None:
+            raise
+        raise InvalidRequest(f"{param}: {error.message}", param=param, code=error.code) from None

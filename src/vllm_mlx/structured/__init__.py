@@ -1,0 +1,1 @@
+"""From the form an answer must have to a grammar that lets nothing else through."""

@@ -1,0 +1,283 @@
+"""Compiles grammars on threads of its own, bounded in number and time, and keeps the compiled ones."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vllm_mlx.core.clock import Clock, system_clock
+from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
+
+if TYPE_CHECKING:
+    from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
+
+log = logging.getLogger(__name__)
+
+MAX_CHARS: Final = 2**21
+"""The longest grammar: 1 MB of JSON schema, with its quotes escaped."""
+COMPILE_S: Final = 8.0
+"""What compiling may take, the model's first grammar apart, which waits for the vocabulary to be read."""
+QUEUE_S: Final = 20.0
+"""How long a grammar may wait for a thread."""
+
+_THREADS: Final = 2
+_GIVEN_UP: Final = 4
+"""Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
+_STACK_BYTES: Final = 2**29
+"""The library descends into rules that refer to each other: on a common stack of 8 MB, 2,000 references of a
+JSON schema in a row end the process. Only what is used is ever taken."""
+_KEPT: Final = 256
+_KEPT_CHARS: Final = 2**24
+
+_TOO_LONG = "the grammar or schema has {} characters; at most {} are compiled"
+_TOO_SLOW = "the grammar or schema takes too long to compile"
+_BUSY = "too many grammars wait to be compiled; try again later"
+_NONE_HERE = "this model's engine has no tokenizer to constrain output with"
+_BROKEN = "the model's vocabulary cannot be used for constrained output"
+
+
+class Compilation:
+    """One grammar's way to a matcher. Read it from one thread; a thread of `Grammars` works on it."""
+
+    def __init__(self, text: str, asked_s: float) -> None:
+        self.text = text
+        self.asked_s = asked_s
+        self.begun_s: float | None = None
+        self.num_waiting = 1  # requests
+        self.given_up = False
+        self._result: GrammarMatcher | AppError | None = None
+
+    def settle(self, result: GrammarMatcher | AppError) -> None:
+        """It is done, or never will be."""
+        self._result = result
+
+    @property
+    def settled(self) -> bool:
+        return self._result is not None
+
+    def matcher(self) -> GrammarMatcher | None:
+        """A new matcher at the beginning of the grammar; None while there is none.
+
+        Raises:
+            InvalidGrammar: the grammar is wrong or too complex.
+            Overloaded: no thread had time for it.
+            InternalError: the vocabulary cannot be read.
+        """
+        if isinstance(self._result, AppError):
+            raise self._result
+        return None if self._result is None else self._result.copy()
+
+
+class Grammars:
+    """The grammars of one model: the newest, compiled.
+
+    `begin` and `poll` never wait. Whoever asks for a text that was asked for before gets the same
+    compilation, failed ones too. Nothing is imported or read before the first grammar.
+
+    Args:
+        load: reads the vocabulary and makes a compiler; called once, on a thread of its own.
+    """
+
+    def __init__(self, load: Callable[[], Compiler], clock: Clock = system_clock) -> None:
+        self._load = load
+        self._clock = clock
+        self._kept: OrderedDict[str, Compilation] = OrderedDict()
+        self._lock = threading.Lock()  # for what follows: threads take from it
+        self._queue: deque[Compilation] = deque()
+        self._working: set[Compilation] = set()
+        self._num_given_up = 0
+        self._loading = threading.Lock()
+        self._compiler: Compiler | AppError | None = None
+
+    def begin(self, text: str) -> Compilation:
+        """Have a grammar compiled, unless it is already.
+
+        Raises:
+            InvalidGrammar: it is too long.
+        """
+        if len(text) > MAX_CHARS:
+            raise InvalidGrammar(_TOO_LONG.format(len(text), MAX_CHARS))
+        known = self._kept.get(text)
+        if known is not None and not (known.settled and self._was_overload(known)):
+            self._kept.move_to_end(text)
+            known.num_waiting += 1
+            return known
+        compilation = self._kept[text] = Compilation(text, self._clock())
+        self._kept.move_to_end(text)
+        self._forget_oldest()
+        with self._lock:
+            self._queue.append(compilation)
+            self._start_threads()
+        return compilation
+
+    def poll(self, compilation: Compilation) -> GrammarMatcher | None:
+        """What `Compilation.matcher` says, once it had its time at the latest."""
+        if not compilation.settled:
+            self._check_time(compilation)
+        return compilation.matcher()
+
+    def cancel(self, compilation: Compilation) -> None:
+        """Who began it left: spare the threads what no one else waits for."""
+        compilation.num_waiting -= 1
+        with self._lock:
+            if not compilation.num_waiting and compilation in self._queue:
+                self._queue.remove(compilation)
+                self._kept.pop(compilation.text, None)
+
+    def _was_overload(self, compilation: Compilation) -> bool:
+        try:
+            compilation.matcher()
+        except Overloaded:
+            return True
+        except AppError:
+            return False
+        return False
+
+    def _forget_oldest(self) -> None:
+        chars = sum(map(len, self._kept))
+        while len(self._kept) > _KEPT or chars > _KEPT_CHARS:
+            text, _ = self._kept.popitem(last=False)
+            chars -= len(text)
+
+    def _check_time(self, compilation: Compilation) -> None:
+        now_s = self._clock()
+        with self._lock:
+            if compilation.settled:
+                return
+            begun_s = compilation.begun_s
+            if begun_s is not None and now_s - begun_s > COMPILE_S:
+                compilation.settle(InvalidGrammar(_TOO_SLOW))
+                if self._num_given_up < _GIVEN_UP:
+                    compilation.given_up = True
+                    self._num_given_up += 1
+                    self._working.discard(compilation)
+                    self._start_threads()
+            elif compilation in self._queue and now_s - compilation.asked_s > QUEUE_S:
+                self._queue.remove(compilation)
+                compilation.settle(Overloaded(_BUSY))
+
+    # ---- on the threads; the lock is held where something shared changes ----
+
+    def _start_threads(self) -> None:
+        while self._queue and len(self._working) < _THREADS:
+            compilation = self._queue.popleft()
+            self._working.add(compilation)
+            _start_deep_thread(self._work, compilation)
+
+    def _work(self, compilation: Compilation) -> None:
+        result = self._compiled(compilation)
+        with self._lock:
+            if not compilation.settled:
+                compilation.settle(result)
+            self._working.discard(compilation)
+            self._num_given_up -= compilation.given_up
+            self._start_threads()
+
+    def _compiled(self, compilation: Compilation) -> GrammarMatcher | AppError:
+        try:
+            compiler = self._loaded()
+            compilation.begun_s = self._clock()
+            return compiler.compile(compilation.text)
+        except AppError as error:
+            return error
+        except Exception:
+            log.exception("a grammar could not be compiled")
+            return InternalError(_BROKEN)
+
+    def _loaded(self) -> Compiler:
+        with self._loading:
+            if self._compiler is None:
+                try:
+                    self._compiler = self._load()
+                except Exception:
+                    log.exception("the vocabulary cannot be read for grammars")
+                    self._compiler = InternalError(_BROKEN)
+        if isinstance(self._compiler, AppError):
+            raise self._compiler
+        return self._compiler
+
+
+class Waiting:
+    """Who waits for which grammar.
+
+    Args:
+        grammars: None where no text is known to the engine, so that no grammar can be used.
+    """
+
+    def __init__(self, grammars: Grammars | None) -> None:
+        self._grammars = grammars
+        self._asked: dict[str, Compilation] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._asked
+
+    def ask(self, key: str, text: str) -> None:
+        """Wait for a grammar.
+
+        Raises:
+            InvalidGrammar: it is too long, or there are no grammars here.
+        """
+        if self._grammars is None:
+            raise InvalidGrammar(_NONE_HERE)
+        self._asked[key] = self._grammars.begin(text)
+
+    def leave(self, key: str) -> None:
+        """Wait no longer, if it did."""
+        compilation = self._asked.pop(key, None)
+        if compilation is not None and self._grammars is not None:
+            self._grammars.cancel(compilation)
+
+    def close(self) -> None:
+        """No one waits any more."""
+        for key in list(self._asked):
+            self.leave(key)
+
+    def news(self) -> list[tuple[str, GrammarMatcher | AppError]]:
+        """Those who need not wait any longer, with what came of it."""
+        told: list[tuple[str, GrammarMatcher | AppError]] = []
+        for key, compilation in self._asked.items():
+            result = self._result(compilation)
+            if result is not None:
+                told.append((key, result))
+        for key, _ in told:
+            self.leave(key)
+        return told
+
+    def _result(self, compilation: Compilation) -> GrammarMatcher | AppError | None:
+        try:
+            return self._grammars.poll(compilation) if self._grammars is not None else None
+        except AppError as error:
+            return error
+
+
+def grammars_of(folder: Path, vocab_size: int) -> Grammars:
+    """The grammars of the model in a folder."""
+
+    def load() -> Compiler:
+        # Only whoever uses a grammar pays for the library and the vocabulary.
+        module = import_module("vllm_mlx.structured.llguidance")
+        compiler: Compiler = module.Compiler.load(folder, vocab_size)
+        return compiler
+
+    return Grammars(load)
+
+
+_stack_size = threading.Lock()
+
+
+def _start_deep_thread(work: Callable[[Compilation], None], compilation: Compilation) -> None:
+    """Start a daemon thread with a deep stack; the size is a setting of the process, so it is set back."""
+    with _stack_size:
+        before = threading.stack_size(_STACK_BYTES)
+        try:
+            threading.Thread(target=work, args=(compilation,), name="grammar", daemon=True).start()
+        finally:
+            threading.stack_size(before)

@@ -1,0 +1,204 @@
+"""What one text may go on with, by the rules of its thought and by its grammar: a plain state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import NamedTuple, Protocol
+
+from vllm_mlx.core.constraints import ThinkingRules
+from vllm_mlx.core.errors import InternalError
+
+
+class Matcher(Protocol):
+    """A grammar, and how far one text has come in it."""
+
+    def take(self, token_id: int) -> None:
+        """Go on by one token.
+
+        Raises:
+            InvalidGrammar: the grammar does not allow it, or is too complex to say.
+        """
+        ...
+
+    def allows(self, token_id: int) -> bool:
+        """Whether this token may come next."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text may end here."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing may follow."""
+        ...
+
+
+class Allowed(NamedTuple):
+    """Which tokens may come next.
+
+    Attributes:
+        only: this one alone, whatever the rest says.
+        matcher: those that it allows; None for all.
+        also: these as well.
+        never: all the same, none of these.
+    """
+
+    only: int | None = None
+    matcher: Matcher | None = None
+    also: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
+
+
+class _Place(Enum):
+    START = auto()  # nothing said yet, and the model may open a thought before the grammar begins
+    THOUGHT = auto()
+    ANSWER = auto()
+
+
+class Gate:
+    """Follows one choice's output token by token and says what may come next.
+
+    The grammar holds for what follows the thought. Where the prompt does not end inside one, a model that
+    opens thoughts may do so with its first token; without a grammar it may open one at any time. A thought of
+    as many tokens as the budget has is closed by force, token by token, or, if the closing tag has begun,
+    with the rest of it. Later thoughts of the text share the budget. A text with a grammar cannot end while
+    it thinks.
+
+    It changes only with tokens that were read, so whoever is preempted, or computed again, finds it right.
+
+    Args:
+        matcher: at the beginning of the grammar; None for no grammar.
+        thinking: None where output is never thought.
+        end_ids: ids that end the text.
+    """
+
+    def __init__(
+        self, matcher: Matcher | None, thinking: ThinkingRules | None, end_ids: Sequence[int] = ()
+    ) -> None:
+        self._matcher = matcher
+        self._rules = thinking or ThinkingRules(close_ids=())
+        self._end_ids = tuple(end_ids)
+        self._place = _Place.ANSWER
+        self._forced: tuple[int, ...] = ()
+        self._after_forced = _Place.ANSWER
+        self._recent: tuple[int, ...] = ()
+        self._num_thought = 0
+        if self._rules.in_thought:
+            self._think()
+        elif matcher is not None and self._rules.open_ids and self._rules.budget != 0:
+            self._place = _Place.START
+
+    @property
+    def finished(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return (
+            self._place is _Place.ANSWER
+            and not self._forced
+            and self._matcher is not None
+            and self._matcher.exhausted
+        )
+
+    def waits(self, num_unread: int) -> bool:
+        """Whether the next token may depend on what so many tokens on their way turn out to be."""
+        if self._matcher is not None or self._forced:
+            return True
+        budget = self._rules.budget
+        if budget is None:
+            return False
+        if self._place is _Place.THOUGHT:
+            return self._num_thought + num_unread >= budget
+        return self._num_thought >= budget and len(self._rules.open_ids) > 1
+
+    @property
+    def banned_ids(self) -> tuple[int, ...]:
+        """Ids that must come neither next nor after it, whether it waits or not: without a grammar, and with
+        the budget spent, the one that opens a thought.
+        """
+        spent = self._rules.budget is not None and self._num_thought >= self._rules.budget
+        lone = len(self._rules.open_ids) == 1
+        free = self._matcher is None and self._place is _Place.ANSWER and not self._forced
+        return self._rules.open_ids if spent and lone and free else ()
+
+    def allowed(self) -> Allowed | None:
+        """What may come next, all tokens before it being known; None for anything."""
+        if self._forced:
+            return Allowed(only=self._forced[0])
+        if self._matcher is None:
+            return self._without_reopening()
+        if self._place is _Place.THOUGHT:
+            return Allowed(never=self._end_ids) if self._end_ids else None
+        also = self._end_ids if self._matcher.complete else ()
+        if self._place is _Place.START:
+            also += self._rules.open_ids[:1]
+        return Allowed(matcher=self._matcher, also=also)
+
+    def take(self, token_id: int) -> None:
+        """The text went on with this token.
+
+        Raises:
+            InvalidGrammar: see `Matcher`.
+            InternalError: it is not the one that was forced.
+        """
+        if self._forced:
+            if token_id != self._forced[0]:
+                raise InternalError("a forced token was not taken")
+            self._forced = self._forced[1:]
+            if not self._forced:
+                self._go(self._after_forced)
+        elif self._place is _Place.THOUGHT:
+            self._take_thought(token_id)
+        elif self._matcher is None:
+            self._recent = (*self._recent, token_id)[-max(1, len(self._rules.open_ids)) :]
+            if self._rules.open_ids and self._recent == self._rules.open_ids:
+                self._think()
+        elif self._place is _Place.START and self._opens(token_id):
+            self._force(self._rules.open_ids[1:], _Place.THOUGHT)
+        else:
+            self._place = _Place.ANSWER
+            self._matcher.take(token_id)
+
+    def _take_thought(self, token_id: int) -> None:
+        self._recent = (*self._recent, token_id)[-max(1, len(self._rules.close_ids)) :]
+        if self._recent == self._rules.close_ids:
+            self._go(_Place.ANSWER)
+            return
+        self._num_thought += 1
+        self._close_if_spent()
+
+    def _without_reopening(self) -> Allowed | None:
+        """Without budget left, the last token of an opening tag is out."""
+        ids, budget = self._rules.open_ids, self._rules.budget
+        if self._place is _Place.THOUGHT or budget is None or self._num_thought < budget or not ids:
+            return None
+        return Allowed(never=ids[-1:]) if (*self._recent, ids[-1])[-len(ids) :] == ids else None
+
+    def _opens(self, token_id: int) -> bool:
+        """A token that is a part of the tag, and that the answer may begin with, begins the answer."""
+        ids = self._rules.open_ids
+        if token_id != ids[0] or self._matcher is None:
+            return False
+        return len(ids) == 1 or not self._matcher.allows(token_id)
+
+    def _think(self) -> None:
+        self._go(_Place.THOUGHT)
+        self._close_if_spent()
+
+    def _close_if_spent(self) -> None:
+        rules = self._rules
+        if rules.budget is None or self._num_thought < rules.budget:
+            return
+        begun = next(
+            (n for n in range(len(rules.close_ids) - 1, 0, -1) if self._recent[-n:] == rules.close_ids[:n]), 0
+        )
+        self._force(rules.close_ids[begun:] if begun else rules.forced_ids or rules.close_ids, _Place.ANSWER)
+
+    def _force(self, ids: tuple[int, ...], then: _Place) -> None:
+        self._forced, self._after_forced = ids, then
+        if not ids:
+            self._go(then)
+
+    def _go(self, place: _Place) -> None:
+        self._place, self._recent = place, ()

@@ -1,0 +1,180 @@
+"""Grammars are compiled on their own threads: kept, bounded in number and time, and never waited for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from tests.fakes.clock import HandClock
+
+from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
+from vllm_mlx.structured.compiling import COMPILE_S, MAX_CHARS, QUEUE_S, Compilation, Grammars, Waiting
+
+LIMIT_S = 60
+
+
+class Slow:
+    """A compiler that works on texts with "wait" in them until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.go = threading.Event()
+        self.stacks: list[int] = []
+
+    def compile(self, text: str) -> Compiled:
+        self.begun.append(text)
+        if "wait" in text:
+            assert self.go.wait(LIMIT_S)
+        if "bad" in text:
+            raise InvalidGrammar("this is bad")
+        if "broken" in text:
+            raise ValueError("a secret")
+        return Compiled(text)
+
+
+class Compiled:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def copy(self) -> Compiled:
+        return Compiled(self.text)
+
+
+def made(compiler: Slow) -> tuple[Grammars, HandClock]:
+    clock = HandClock()
+    return Grammars(lambda: compiler, clock), clock  # type: ignore[arg-type,return-value]
+
+
+def until(reached: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(LIMIT_S * 1000):
+        if reached():
+            return
+        pause.wait(0.001)
+    raise AssertionError("never reached")
+
+
+def result(grammars: Grammars, compilation: Compilation) -> object:
+    until(lambda: compilation.settled)
+    return grammars.poll(compilation)
+
+
+def test_a_text_is_compiled_once_and_each_asks_for_a_matcher_of_its_own() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    first, again = grammars.begin("a"), grammars.begin("a")
+    assert first is again
+    one, other = result(grammars, first), grammars.poll(again)
+    assert isinstance(one, Compiled)
+    assert one is not other
+    assert compiler.begun == ["a"]
+
+
+def test_failures_are_kept_too_and_say_nothing_of_our_own_faults() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    for _ in range(2):
+        with pytest.raises(InvalidGrammar, match="this is bad"):
+            result(grammars, grammars.begin("bad"))
+    with pytest.raises(InternalError) as caught:
+        result(grammars, grammars.begin("broken"))
+    assert "secret" not in caught.value.message
+    assert sorted(compiler.begun) == ["bad", "broken"]
+
+
+def test_a_vocabulary_that_cannot_be_read_is_said_to_each() -> None:
+    def load() -> Slow:
+        raise ValueError("a path")
+
+    grammars = Grammars(load)  # type: ignore[arg-type]
+    for text in ("a", "b"):
+        with pytest.raises(InternalError, match="vocabulary"):
+            result(grammars, grammars.begin(text))
+
+
+def test_a_text_that_is_too_long_is_refused_at_once() -> None:
+    grammars, _ = made(Slow())
+    with pytest.raises(InvalidGrammar, match="at most"):
+        grammars.begin("x" * (MAX_CHARS + 1))
+
+
+@pytest.mark.requirement(63)
+def test_a_grammar_that_takes_too_long_is_given_up_and_does_not_stand_in_the_way() -> None:
+    compiler = Slow()
+    grammars, clock = made(compiler)
+    slow = [grammars.begin(f"wait {i}") for i in range(2)]
+    until(lambda: len(compiler.begun) == 2)
+    quick = grammars.begin("quick")
+    assert grammars.poll(slow[0]) is None
+    clock.advance(COMPILE_S + 1)
+    for compilation in slow:
+        with pytest.raises(InvalidGrammar, match="too long"):
+            grammars.poll(compilation)
+    assert isinstance(result(grammars, quick), Compiled)
+    compiler.go.set()
+    with pytest.raises(InvalidGrammar, match="too long"):
+        grammars.poll(slow[0])
+
+
+def test_who_finds_no_thread_in_time_may_come_again() -> None:
+    compiler = Slow()
+    grammars, clock = made(compiler)
+    for i in range(20):
+        grammars.begin(f"wait {i}")
+    late = grammars.begin("late")
+    clock.advance(QUEUE_S + 1)
+    with pytest.raises(Overloaded):
+        grammars.poll(late)
+    compiler.go.set()
+    assert isinstance(result(grammars, grammars.begin("late")), Compiled)
+
+
+def test_what_no_one_waits_for_any_more_is_not_begun() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    for i in range(2):
+        grammars.begin(f"wait {i}")
+    shared, lone = grammars.begin("shared"), grammars.begin("lone")
+    assert grammars.begin("shared") is shared
+    for compilation in (shared, lone):
+        grammars.cancel(compilation)
+    compiler.go.set()
+    assert isinstance(result(grammars, shared), Compiled)
+    assert isinstance(result(grammars, grammars.begin("last")), Compiled)
+    assert "lone" not in compiler.begun
+
+
+def test_only_so_many_are_kept() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    for i in range(300):
+        result(grammars, grammars.begin(f"{i}"))
+    grammars.begin("299")
+    result(grammars, grammars.begin("0"))
+    assert len(compiler.begun) == 301
+
+
+def test_whoever_waits_hears_once_what_came_of_it() -> None:
+    grammars, _ = made(Slow())
+    waiting = Waiting(grammars)
+    waiting.ask("r", "a")
+    waiting.ask("s", "bad")
+    waiting.ask("t", "a")
+    waiting.leave("t")
+    told: dict[str, object] = {}
+
+    def all_told() -> bool:
+        told.update(waiting.news())
+        return len(told) == 2
+
+    until(all_told)
+    assert isinstance(told["r"], Compiled)
+    assert isinstance(told["s"], AppError)
+    assert len(waiting) == 0
+    assert waiting.news() == []
+
+
+def test_without_a_tokenizer_no_one_may_ask() -> None:
+    with pytest.raises(InvalidGrammar):
+        Waiting(None).ask("r", "a")

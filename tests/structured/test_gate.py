@@ -1,0 +1,209 @@
+"""What a text may go on with: thought, budget, grammar, in every order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_mlx.core.constraints import ThinkingRules
+from vllm_mlx.core.errors import InternalError, InvalidGrammar
+from vllm_mlx.structured.gate import Allowed, Gate
+
+OPEN, CLOSE, END = 50, 51, 99
+FORCED = (10, CLOSE, 11)
+
+
+class Exactly:
+    """A grammar of one text."""
+
+    def __init__(self, *ids: int) -> None:
+        self._rest = list(ids)
+
+    def take(self, token_id: int) -> None:
+        if not self.allows(token_id):
+            raise InvalidGrammar("not that")
+        self._rest.pop(0)
+
+    def allows(self, token_id: int) -> bool:
+        return self._rest[:1] == [token_id]
+
+    @property
+    def complete(self) -> bool:
+        return not self._rest
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._rest
+
+
+def rules(**more: object) -> ThinkingRules:
+    return ThinkingRules(**{"close_ids": (CLOSE,), "open_ids": (OPEN,), "forced_ids": FORCED, **more})
+
+
+def take(gate: Gate, ids: Sequence[int]) -> None:
+    for token_id in ids:
+        allowed = gate.allowed()
+        assert allowed is None or allowed.only in (None, token_id)
+        gate.take(token_id)
+
+
+def test_without_thought_the_grammar_holds_from_the_first_token_to_its_end() -> None:
+    matcher = Exactly(1, 2)
+    gate = Gate(matcher, None, (END,))
+    assert gate.waits(0)
+    assert gate.allowed() == Allowed(matcher=matcher)
+    gate.take(1)
+    assert not gate.finished
+    gate.take(2)
+    assert gate.finished
+    assert gate.allowed() == Allowed(matcher=matcher, also=(END,))
+    with pytest.raises(InvalidGrammar):
+        gate.take(3)
+
+
+def test_in_a_thought_anything_goes_but_an_end_and_then_the_grammar_begins() -> None:
+    matcher = Exactly(1)
+    gate = Gate(matcher, rules(in_thought=True), (END,))
+    for token_id in (7, OPEN, 1):
+        assert gate.allowed() == Allowed(never=(END,))
+        gate.take(token_id)
+    gate.take(CLOSE)
+    assert gate.allowed() == Allowed(matcher=matcher)
+    gate.take(1)
+    assert gate.finished
+
+
+def test_the_first_token_may_open_a_thought() -> None:
+    matcher = Exactly(1)
+    gate = Gate(matcher, rules())
+    assert gate.allowed() == Allowed(matcher=matcher, also=(OPEN,))
+    take(gate, (OPEN, 5, CLOSE))
+    assert gate.allowed() == Allowed(matcher=matcher)
+
+
+def test_a_first_token_of_the_answer_leaves_no_room_for_thought() -> None:
+    matcher = Exactly(1, 2)
+    gate = Gate(matcher, rules())
+    gate.take(1)
+    assert gate.allowed() == Allowed(matcher=matcher)
+
+
+def test_with_a_budget_of_nothing_the_grammar_begins_at_once() -> None:
+    matcher = Exactly(1)
+    assert Gate(matcher, rules(budget=0)).allowed() == Allowed(matcher=matcher)
+
+
+def test_a_tag_of_several_tokens_is_written_to_its_end_once_it_has_begun() -> None:
+    matcher = Exactly(1)
+    gate = Gate(matcher, rules(open_ids=(60, 61, 62), close_ids=(70, 71)))
+    gate.take(60)
+    assert gate.allowed() == Allowed(only=61)
+    take(gate, (61, 62, 70, 1, 70, 71))
+    assert gate.allowed() == Allowed(matcher=matcher)
+
+
+def test_a_part_of_the_tag_that_the_answer_may_begin_with_begins_the_answer() -> None:
+    gate = Gate(Exactly(60, 5), rules(open_ids=(60, 61)))
+    take(gate, (60, 5))
+    assert gate.finished
+
+
+@pytest.mark.requirement(67)
+@pytest.mark.parametrize("budget", [0, 1, 5])
+@pytest.mark.parametrize("grammar", [False, True])
+def test_a_spent_budget_forces_the_closing_text(budget: int, grammar: bool) -> None:
+    gate = Gate(Exactly(1) if grammar else None, rules(in_thought=True, budget=budget), (END,))
+    for token_id in range(20, 20 + budget):
+        allowed = gate.allowed()
+        assert allowed is None or allowed.only is None
+        gate.take(token_id)
+    forced = []
+    while (allowed := gate.allowed()) is not None and allowed.only is not None:
+        assert gate.waits(0)
+        forced.append(allowed.only)
+        gate.take(allowed.only)
+    assert tuple(forced) == FORCED
+    gate.take(1)
+    assert gate.finished is grammar
+
+
+def test_a_token_that_was_not_the_forced_one_is_a_fault_of_ours() -> None:
+    with pytest.raises(InternalError):
+        Gate(None, rules(in_thought=True, budget=0)).take(3)
+
+
+def test_a_closing_tag_that_has_begun_when_the_budget_is_spent_is_completed() -> None:
+    gate = Gate(None, rules(in_thought=True, budget=3, close_ids=(70, 71, 72)))
+    take(gate, (5, 70, 71))
+    assert gate.allowed() == Allowed(only=72)
+    gate.take(72)
+    assert gate.allowed() == Allowed(never=(OPEN,))
+
+
+def test_a_thought_that_closes_in_time_is_left_alone() -> None:
+    gate = Gate(None, rules(in_thought=True, budget=3))
+    take(gate, (5, 6, CLOSE, 7, 8, 9, 10, 11))
+    assert gate.allowed() is None
+
+
+def test_later_thoughts_share_the_budget_and_then_none_can_be_opened() -> None:
+    gate = Gate(None, rules(budget=3))
+    take(gate, (1, OPEN, 5, 6, CLOSE, 2, OPEN, 7))
+    assert gate.banned_ids == ()
+    take(gate, (*FORCED, 3))
+    assert gate.banned_ids == (OPEN,)
+    assert not gate.waits(1)
+
+
+def test_without_a_budget_the_last_token_of_a_long_opening_tag_is_out() -> None:
+    gate = Gate(None, rules(budget=0, open_ids=(60, 61)))
+    assert gate.waits(1)
+    assert gate.allowed() is None
+    gate.take(60)
+    assert gate.allowed() == Allowed(never=(61,))
+
+
+def test_rules_without_budget_and_grammar_never_wait() -> None:
+    gate = Gate(None, rules(in_thought=True))
+    for token_id in (5, CLOSE, 6, OPEN, 7):
+        assert not gate.waits(1)
+        assert gate.allowed() is None
+        gate.take(token_id)
+
+
+tokens = st.lists(st.sampled_from([1, 2, OPEN, CLOSE, 60, 61, 70, 71]), max_size=40)
+
+
+@given(
+    said=tokens,
+    budget=st.none() | st.integers(0, 6),
+    in_thought=st.booleans(),
+    open_ids=st.sampled_from([(), (OPEN,), (60, 61)]),
+    close_ids=st.sampled_from([(CLOSE,), (70, 71)]),
+)
+def test_whoever_need_not_wait_may_say_anything(
+    said: list[int],
+    budget: int | None,
+    in_thought: bool,
+    open_ids: tuple[int, ...],
+    close_ids: tuple[int, ...],
+) -> None:
+    """The answer of `waits` is given a token early; what follows must keep it."""
+    forced = (10, *close_ids)
+    gate = Gate(
+        None,
+        ThinkingRules(
+            in_thought=in_thought, budget=budget, open_ids=open_ids, close_ids=close_ids, forced_ids=forced
+        ),
+    )
+    for token_id in said:
+        waits, banned = gate.waits(1), gate.banned_ids
+        allowed = gate.allowed()
+        if token_id in banned or (allowed is not None and token_id in allowed.never):
+            continue
+        gate.take(token_id if allowed is None or allowed.only is None else allowed.only)
+        if not waits:
+            assert gate.allowed() in (None, Allowed(never=gate.banned_ids))

@@ -1,0 +1,264 @@
+"""Forced and strict tool calls: what the grammar writes is a call that the format's reader understands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from tests.structured.grammars import accepts, walk
+
+from vllm_mlx.core.constraints import JsonSchema
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.events import TextDelta, ToolCallDelta, ToolCallStart
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.parsing.registry import FORMATS
+from vllm_mlx.parsing.stream import OutputParser
+from vllm_mlx.parsing.write import write_calls
+from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.grammar import answer_of
+from vllm_mlx.structured.tools import calls_grammar
+
+WEATHER = ToolSpec(
+    "get_weather",
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "days": {"type": "integer", "minimum": 1, "maximum": 9},
+            "unit": {"enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    },
+    strict=True,
+)
+CLOCK = ToolSpec(
+    "clock",
+    parameters={"type": "object", "properties": {"utc": {"type": "boolean"}}, "additionalProperties": False},
+)
+FORECAST = ToolSpec(
+    "forecast",
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"enum": ["Zürich", "<b>", "a\nb"]},
+            "days": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
+            "exact": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+            "where": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+        },
+        "required": ["city", "days"],
+        "additionalProperties": False,
+    },
+)
+"""Without free text, which may be long where tags stand around it."""
+TOOLS = (WEATHER, CLOCK)
+DESCRIBED = (
+    "anthropic",
+    "command",
+    "deepseek_v3",
+    "deepseek_v31",
+    "deepseek_v32",
+    "deepseek_v4",
+    "ernie",
+    "functionary_v31",
+    "gemini",
+    "generic",
+    "glm4",
+    "granite",
+    "hermes",
+    "hunyuan",
+    "internlm",
+    "kimi_k2",
+    "llama3_json",
+    "longcat",
+    "minimax_m2",
+    "mistral",
+    "mistral_json",
+    "nemotron",
+    "phi4",
+    "qwen3_coder",
+    "seed_oss",
+    "step3",
+    "xlam",
+)
+UNDESCRIBED = (
+    "functionary",
+    "functionary_v2",
+    "functiongemma",
+    "gemma3",
+    "gemma4",
+    "harmony",
+    "lfm2",
+    "olmo3",
+    "plain",
+    "pythonic",
+    "think",
+)
+NO_OPENING = (
+    "functionary_v31",
+    "gemini",
+    "llama3_json",
+)
+"""Formats whose calls begin like any text."""
+REQUIRED = ToolChoice("required")
+CALLS = [("get_weather", {"city": "Zürich\n<b>", "days": 3, "unit": "celsius"}), ("clock", {"utc": True})]
+
+
+def grammar(name: str, tools: tuple[ToolSpec, ...], choice: ToolChoice, **more: Any) -> str:
+    text = calls_grammar(FORMATS.get(name), tools, choice, lambda tag: None, **more)
+    assert text is not None
+    check_grammar(text)
+    return text
+
+
+def read(name: str, text: str, tools: tuple[ToolSpec, ...] = TOOLS) -> tuple[str, list[tuple[str, Any]]]:
+    """The text around the calls, and the calls."""
+    parser = OutputParser(FORMATS.get(name), tools=tools)
+    said, names, arguments = "", [], []
+    for event in [*parser.feed(text), *parser.finish()]:
+        match event:
+            case TextDelta(text=piece):
+                said += piece
+            case ToolCallStart(name=called):
+                names.append(called)
+                arguments.append("")
+            case ToolCallDelta():
+                arguments[-1] += event.arguments
+    return said, [(called, json.loads(given)) for called, given in zip(names, arguments, strict=True)]
+
+
+def written(name: str, calls: list[tuple[str, dict[str, Any]]]) -> str:
+    return write_calls(FORMATS.get(name).calls[0], calls)
+
+
+@pytest.mark.requirement(63, 65)
+def test_every_format_is_described_or_known_not_to_be() -> None:
+    assert {FORMATS.get(name).name for name in FORMATS} == {*DESCRIBED, *UNDESCRIBED}
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_required_takes_calls_as_the_family_writes_them_and_nothing_else(name: str) -> None:
+    text = grammar(name, TOOLS, REQUIRED)
+    assert accepts(text, written(name, CALLS[:1]))
+    assert accepts(text, written(name, CALLS))
+    assert accepts(text, written(name, [("clock", {})]))
+    for wrong in (
+        "",
+        "Hello.",
+        "Hello. " + written(name, CALLS[:1]),
+        written(name, [("unknown", {})]),
+        written(name, [("get_weather", {"city": "x"})]),
+        written(name, [("get_weather", {"city": "x", "days": 10})]),
+        written(name, [("get_weather", {"city": "x", "days": 1, "unit": "kelvin"})]),
+        written(name, CALLS[:1])[:-1],
+    ):
+        assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_forced_call_becomes_the_reader_understands_it(name: str, seed: int) -> None:
+    tools = (FORECAST, CLOCK)
+    output = walk(grammar(name, tools, REQUIRED), seed)
+    assert output is not None
+    said, calls = read(name, output, tools)
+    assert said.strip() == ""
+    assert calls
+    for called, arguments in calls:
+        [tool] = [tool for tool in tools if tool.name == called]
+        jsonschema.validate(arguments, tool.parameters)
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_named_tool_is_the_only_one(name: str) -> None:
+    text = grammar(name, TOOLS, ToolChoice("named", "clock"))
+    assert accepts(text, written(name, CALLS[1:]))
+    assert not accepts(text, written(name, CALLS[:1]))
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_without_parallel_calls_there_is_one(name: str) -> None:
+    text = grammar(name, TOOLS, REQUIRED, parallel=False)
+    assert accepts(text, written(name, CALLS[:1]))
+    assert not accepts(text, written(name, CALLS))
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in NO_OPENING])
+def test_beside_a_strict_tool_text_is_free_and_calls_are_valid(name: str) -> None:
+    text = grammar(name, TOOLS, ToolChoice())
+    assert accepts(text, "")
+    assert accepts(text, "Just text, 1 < 2.")
+    assert accepts(text, "So: " + written(name, CALLS[:1]))
+    assert accepts(text, written(name, CALLS))
+    assert not accepts(text, written(name, [("get_weather", {"city": "x"})]))
+    assert not accepts(text, "So: " + written(name, [("unknown", {})]))
+    one = grammar(name, TOOLS, ToolChoice(), parallel=False)
+    assert accepts(one, "So: " + written(name, CALLS[:1]))
+    assert accepts(one, "No call.")
+    assert not accepts(one, written(name, CALLS))
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_beside_a_response_format_the_answer_is_either(name: str) -> None:
+    answer = answer_of(
+        JsonSchema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    )
+    text = grammar(name, TOOLS, ToolChoice(), answer=answer)
+    assert accepts(text, '{"a": 1}')
+    assert accepts(text, written(name, CALLS))
+    assert not accepts(text, '{"a": "x"}')
+    assert not accepts(text, "Hello.")
+    assert not accepts(text, written(name, [("get_weather", {"city": "x"})]))
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", UNDESCRIBED)
+def test_a_format_that_cannot_be_described_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"\\({name}\\)"):
+        grammar(name, TOOLS, REQUIRED)
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", NO_OPENING)
+def test_strict_tools_need_calls_that_begin_with_a_mark(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="begin like any text"):
+        grammar(name, TOOLS, ToolChoice())
+
+
+@pytest.mark.requirement(63)
+def test_tools_that_leave_everything_open_have_no_grammar() -> None:
+    for tools, choice in (((CLOCK,), ToolChoice()), (TOOLS, ToolChoice("none")), ((), ToolChoice())):
+        assert calls_grammar(FORMATS.get("hermes"), tools, choice, lambda tag: None) is None
+
+
+@pytest.mark.requirement(63)
+def test_only_a_strict_tool_is_refused_for_its_schema() -> None:
+    schema = {"type": "object", "properties": {"a": {"not": {}}}}
+    loose, strict = ToolSpec("f", parameters=schema), ToolSpec("f", parameters=schema, strict=True)
+    assert accepts(grammar("hermes", (loose,), REQUIRED), written("hermes", [("f", {"a": 1, "b": []})]))
+    with pytest.raises(InvalidRequest, match=r"'f'.*'not'"):
+        grammar("hermes", (strict,), REQUIRED)
+
+
+@pytest.mark.requirement(63)
+def test_arguments_are_an_object_whatever_the_schema_says() -> None:
+    for parameters in (None, {}, {"type": "object"}, {"$ref": "#/$defs/a", "$defs": {"a": {}}}):
+        text = grammar("hermes", (ToolSpec("f", parameters=parameters),), REQUIRED)
+        assert accepts(text, written("hermes", [("f", {"a": 1})]))
+        assert not accepts(text, '<tool_call>\n{"name": "f", "arguments": 5}\n</tool_call>')
+
+
+@pytest.mark.requirement(63)
+def test_a_tool_that_there_is_not_cannot_be_forced() -> None:
+    with pytest.raises(InvalidRequest, match="'g'"):
+        grammar("hermes", TOOLS, ToolChoice("named", "g"))
+    with pytest.raises(InvalidRequest, match="no tools"):
+        grammar("hermes", (), REQUIRED)
