@@ -257,6 +257,7 @@ async def test_the_conversation_is_decoded_turn_by_turn(
         tool_choice="none",
         chat_template_kwargs={"style": "x"},
         enable_thinking=False,
+        thinking_token_budget=7,
     )
     given = service.requests[0].input
     assert isinstance(given, ChatInput)
@@ -271,6 +272,7 @@ async def test_the_conversation_is_decoded_turn_by_turn(
     ]
     assert given.tool_choice.mode == "none"
     assert given.template_kwargs == {"style": "x", "enable_thinking": False}
+    assert service.requests[0].thinking_budget == 7
 
 
 @pytest.mark.requirement(55)

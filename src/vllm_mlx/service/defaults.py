@@ -66,7 +66,10 @@ def _thinking_rules(
     """Where output may be thought; None where that makes no difference or the model does not think."""
     budget = request.thinking_budget
     if budget is not None and not 0 <= budget <= MAX_THINKING_TOKENS:
-        raise InvalidRequest("the budget for thought must not be negative", param="thinking_token_budget")
+        raise InvalidRequest(
+            f"the budget for thought must be from 0 to {MAX_THINKING_TOKENS} tokens",
+            param="thinking_token_budget",
+        )
     if budget is None:
         budget = model.limits.thinking_tokens
     tags = model.output_format.reasoning

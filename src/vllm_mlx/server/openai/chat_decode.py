@@ -57,6 +57,7 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
             ),
         ),
         sampling=decode_sampling(body, max_tokens=given, logprobs=_logprobs(body)),
+        thinking_budget=body.thinking_token_budget,
         request_id=request_id,
         **decode_limits(body),
     )

@@ -131,5 +131,6 @@ class ChatCompletionRequest(GenerationFields):
     )
     chat_template_kwargs: dict[str, Any] | None = None
     enable_thinking: bool | None = None
+    thinking_token_budget: int | None = Field(None, description="after so many tokens a thought is closed")
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
