@@ -40,9 +40,13 @@ class Client:
         """Where its packages are."""
         return INSTALLED / self.name
 
-    def command(self) -> list[str]:
-        """What runs its program. Node finds packages beside the program only, so that one is copied there."""
-        program = FOLDER / "programs" / self.run
+    @property
+    def program(self) -> Path:
+        """What drives it."""
+        return FOLDER / "programs" / self.run
+
+    def command(self, program: Path) -> list[str]:
+        """What runs a program. Node finds packages beside the program only, so that one is copied there."""
         if program.suffix == ".mjs":
             return ["node", str(shutil.copy(program, self.folder))]
         return [str(self.folder / "bin" / "python") if self.pip else sys.executable, str(program)]

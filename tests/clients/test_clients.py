@@ -6,17 +6,21 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.clients.install import Client, NotInstallable, install, table
+from tests.docs.test_snippets import FOR_CLIENT, SHOWN_ADDRESS, Snippet, snippets
 from tests.e2e.server import serving
 
 RUN_LIMIT_S = 300
 RESULT = "nine-4711"
 ANSWER = "It closes at nine."
 THOUGHT = "<think>\nI look at what I have.\n</think>\n\n"
+TABLE = {client.name: client for client in table()}
+SHOWN = [snippet for snippet in snippets() if FOR_CLIENT.fullmatch(snippet.mark)]
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -33,36 +37,61 @@ def script(client: Client, work: Path) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.requirement(38, 39, 43, 44, 84)
-@pytest.mark.parametrize("client", table(), ids=lambda client: client.name)
-def test_the_client_finishes_a_task_with_a_tool(client: Client, tmp_path: Path) -> None:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home; the folder to work in is beside it, and has one file."""
+    for folder in (tmp_path / "work", tmp_path / "home"):
+        folder.mkdir()
+    (tmp_path / "work" / "notes.txt").write_text(f"The harbour closes at {RESULT}.\n", encoding="utf-8")
+    return tmp_path / "home"
+
+
+def need(client: Client) -> None:
+    """Skip the test, with the reason, where the client cannot be had."""
     if client.heavy and not os.environ.get("HEAVY"):
         pytest.skip("installs for long: HEAVY=1 runs it")
     try:
         install(client)
     except NotInstallable as reason:
         pytest.skip(f"not installable here: {reason}")
-    work, home = tmp_path / "work", tmp_path / "home"
-    for folder in (work, home):
-        folder.mkdir()
-    (work / "notes.txt").write_text(f"The harbour closes at {RESULT}.\n", encoding="utf-8")
-    file = tmp_path / "script.json"
-    file.write_text(json.dumps(script(client, work)), encoding="utf-8")
+
+
+@contextmanager
+def servers(folder: Path, answers: list[dict[str, object]], count: int = 1) -> Iterator[list[str]]:
+    """The addresses of servers over one script, which must log no error."""
+    file = folder / "script.json"
+    file.write_text(json.dumps(answers), encoding="utf-8")
+    logs = [folder / f"server-{place}.log" for place in range(count)]
     with ExitStack() as stack:
-        servers = [
-            stack.enter_context(
-                serving("tests.fakes.serve", str(file), "--port", "0", log=tmp_path / f"server-{place}.log")
-            )
-            for place in range(client.servers)
-        ]
-        said = run(client, work, home, [server.url for server in servers])
+        words = ("tests.fakes.serve", str(file), "--port", "0")
+        yield [stack.enter_context(serving(*words, log=log)).url for log in logs]
+    assert [log.read_text(encoding="utf-8") for log in logs] == [""] * count
+
+
+@pytest.mark.requirement(38, 39, 43, 44, 84)
+@pytest.mark.parametrize("client", TABLE.values(), ids=TABLE)
+def test_the_client_finishes_a_task_with_a_tool(client: Client, tmp_path: Path, home: Path) -> None:
+    need(client)
+    with servers(tmp_path, script(client, tmp_path / "work"), client.servers) as urls:
+        said = run(client, client.program, home, urls)
     assert said.splitlines() == [f"{way}: {ANSWER}" for way in client.ways]
-    for server in servers:
-        assert server.log.read_text() == ""  # it logs errors only
 
 
-def run(client: Client, work: Path, home: Path, urls: list[str]) -> str:
-    """What the client's program prints.
+@pytest.mark.requirement(96)
+@pytest.mark.parametrize("snippet", SHOWN, ids=lambda snippet: f"{snippet.page}:{snippet.line}")
+def test_what_a_guide_shows_runs(snippet: Snippet, tmp_path: Path, home: Path) -> None:
+    client = TABLE[snippet.mark.strip("{}").split()[1]]
+    need(client)
+    program = tmp_path / ("shown.mjs" if snippet.language == "js" else "shown.py")
+    with servers(tmp_path, [{"text": ANSWER}]) as urls:
+        shown_url, url = f"http://{SHOWN_ADDRESS}", urls[0]
+        assert shown_url in snippet.text
+        program.write_text(snippet.text.replace(shown_url, url), encoding="utf-8")
+        assert ANSWER in run(client, program, home, urls)
+
+
+def run(client: Client, program: Path, home: Path, urls: list[str]) -> str:
+    """What the program prints, run by the client's own Python or Node.
 
     It sees nothing of this environment but where commands are, and a proxy that nobody answers stands for
     the internet.
@@ -76,11 +105,11 @@ def run(client: Client, work: Path, home: Path, urls: list[str]) -> str:
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), NOWHERE),
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
     }
-    errors = work.parent / "errors.log"
+    errors = home.parent / "errors.log"
     with errors.open("wb") as log:
         process = subprocess.Popen(
-            client.command(),
-            cwd=work,
+            client.command(program),
+            cwd=home.parent / "work",
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
