@@ -28,7 +28,10 @@ def script(client: Client, work: Path) -> list[dict[str, object]]:
     """A call, and an answer once its result is there; a closed thought in the prompt tells not to think."""
     call = json.dumps(client.call).replace("{work}", str(work))
     called = f"<tool_call>\n{call}\n</tool_call>"
+    formed = json.dumps({"sentence": ANSWER})
     return [
+        {"when": ["by the schema", "</think>"], "text": formed},
+        {"when": "by the schema", "text": f"<think>\nBy the schema.\n</think>{formed}"},
         {"when": [RESULT, "</think>"], "text": ANSWER},
         {"when": RESULT, "text": THOUGHT + ANSWER},
         {"when": ["<tools>", "</think>"], "text": called},

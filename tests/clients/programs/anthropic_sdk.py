@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import anthropic
-from task import DESCRIPTION, LIMIT_S, PARAMETERS, QUESTION, URL, closing_time, report
+from formed import Told
+from task import DESCRIPTION, FORMED_QUESTION, LIMIT_S, PARAMETERS, QUESTION, URL, closing_time, report
 
 ASKED: Any = {"model": "claude-anything", "max_tokens": 4096}
 TOOLS: Any = [{"name": "closing_time", "description": DESCRIPTION, "input_schema": PARAMETERS}]
@@ -38,8 +39,15 @@ def tool_runner(client: anthropic.Anthropic) -> str:
     return str(final.content[-1].text)
 
 
+def formed(client: anthropic.Anthropic) -> str:
+    question: Any = [{"role": "user", "content": FORMED_QUESTION}]
+    told: Any = client.messages.parse(**ASKED, messages=question, output_format=Told).parsed_output
+    return str(told.sentence)
+
+
 if __name__ == "__main__":
     with anthropic.Anthropic(base_url=URL, api_key="not-needed", max_retries=0, timeout=LIMIT_S) as sdk:
         report("messages", messages(sdk, streamed=False))
         report("messages streamed", messages(sdk, streamed=True))
         report("tool runner", tool_runner(sdk))
+        report("schema", formed(sdk))

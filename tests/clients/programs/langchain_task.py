@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from formed import Told
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
-from task import QUESTION, closing_time
+from task import FORMED_QUESTION, QUESTION, closing_time
 
 
 def answer(model: Any, streamed: bool) -> str:
@@ -23,3 +24,8 @@ def answer(model: Any, streamed: bool) -> str:
         if not message.tool_calls:
             return str(message.text)
         said += [message, *(known.invoke(call) for call in message.tool_calls)]
+
+
+def formed(model: Any) -> str:
+    told = model.with_structured_output(Told, method="json_schema").invoke(FORMED_QUESTION)
+    return str(told.sentence)

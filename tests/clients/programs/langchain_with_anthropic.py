@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langchain_anthropic import ChatAnthropic
-from langchain_task import answer
+from langchain_task import answer, formed
 from task import LIMIT_S, URL, report
 
 settings: Any = {
@@ -18,3 +18,4 @@ settings: Any = {
 model = ChatAnthropic(model="claude-anything", base_url=URL, **settings)
 report("messages", answer(model, streamed=False))
 report("messages streamed", answer(model, streamed=True))
+report("schema", formed(model))

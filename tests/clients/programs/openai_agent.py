@@ -7,8 +7,9 @@ from typing import Any
 
 from agents import Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool
 from agents import set_tracing_disabled as disable_tracing
+from formed import Told
 from openai import AsyncOpenAI
-from task import LIMIT_S, QUESTION, URL, closing_time, report
+from task import FORMED_QUESTION, LIMIT_S, QUESTION, URL, closing_time, report
 
 
 async def main() -> None:
@@ -25,6 +26,8 @@ async def main() -> None:
         async for _ in run.stream_events():
             pass
         report(f"{name} streamed", run.final_output)
+        formed = Agent(name="Harbour", model=model, output_type=Told)
+        report(f"{name} schema", (await Runner.run(formed, FORMED_QUESTION)).final_output.sentence)
 
 
 asyncio.run(main())

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import openai
-from task import DESCRIPTION, LIMIT_S, PARAMETERS, QUESTION, URL, closing_time, report
+from formed import Told
+from task import DESCRIPTION, FORMED_QUESTION, LIMIT_S, PARAMETERS, QUESTION, URL, closing_time, report
 
 TOOL = {"name": "closing_time", "description": DESCRIPTION, "parameters": PARAMETERS}
 
@@ -56,9 +57,19 @@ def responses(client: openai.OpenAI, streamed: bool) -> str:
         ]
 
 
+def formed(client: openai.OpenAI) -> tuple[str, str]:
+    """What comes by a schema, over chat completions and over responses."""
+    messages: list[Any] = [{"role": "user", "content": FORMED_QUESTION}]
+    chosen: Any = client.chat.completions.parse(model="default", messages=messages, response_format=Told)
+    answer: Any = client.responses.parse(model="default", input=FORMED_QUESTION, text_format=Told)
+    return chosen.choices[0].message.parsed.sentence, answer.output_parsed.sentence
+
+
 if __name__ == "__main__":
     with client_of(URL) as sdk:
         report("chat", chat(sdk, streamed=False))
         report("chat streamed", chat(sdk, streamed=True))
         report("responses", responses(sdk, streamed=False))
         report("responses streamed", responses(sdk, streamed=True))
+        for way, answer in zip(("chat schema", "responses schema"), formed(sdk), strict=True):
+            report(way, answer)

@@ -7,6 +7,7 @@ import os
 URL = os.environ.get("BASE_URL", "")
 LIMIT_S = 60
 QUESTION = "When does the harbour close?"
+FORMED_QUESTION = "Tell by the schema when the harbour closes."
 DESCRIPTION = "Tells when a place closes."
 PARAMETERS = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
 

@@ -2,16 +2,18 @@
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, stepCountIs, streamText, tool } from "ai";
+import { generateText, Output, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
 const baseURL = process.env.BASE_URL + "/v1";
 const apiKey = "not-needed";
 const providers = {
-  chat: createOpenAICompatible({ name: "vllm-mlx", baseURL, apiKey }),
+  chat: createOpenAICompatible({ name: "vllm-mlx", baseURL, apiKey, supportsStructuredOutputs: true }),
   responses: createOpenAI({ baseURL, apiKey }),
   messages: createAnthropic({ baseURL, apiKey }),
 };
+// By this name Anthropic's provider knows that the server takes schemas.
+const models = { messages: "claude-sonnet-4-5" };
 const closing_time = tool({
   description: "Tells when a place closes.",
   inputSchema: z.object({ place: z.string() }),
@@ -19,8 +21,9 @@ const closing_time = tool({
 });
 
 for (const [name, provider] of Object.entries(providers)) {
+  const model = provider(models[name] ?? "default");
   const asked = {
-    model: provider("default"),
+    model,
     prompt: "When does the harbour close?",
     tools: { closing_time },
     stopWhen: stepCountIs(4),
@@ -29,4 +32,11 @@ for (const [name, provider] of Object.entries(providers)) {
   console.log(`${name}: ${(await generateText(asked)).text}`);
   const stream = streamText(asked);
   console.log(`${name} streamed: ${await stream.text}`);
+  const { output } = await generateText({
+    model,
+    prompt: "Tell by the schema when the harbour closes.",
+    output: Output.object({ schema: z.object({ sentence: z.string() }) }),
+    maxRetries: 0,
+  });
+  console.log(`${name} schema: ${output.sentence}`);
 }
