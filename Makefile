@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 PORT ?= 8000
 # Which Python to make the environment from; empty looks for one.
 PYTHON ?=
+# Set to install the clients that take long, too.
+HEAVY ?=
 
 .PHONY: help setup demo test test-slow fuzz families check fix bench docs lock build clean
 
@@ -16,6 +18,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the proofs that take long"
 	@echo "make fuzz       send made-up requests to every route (installs schemathesis in $(VENV)-fuzz/)"
+	@echo "make test-clients  install real clients into build/clients/ and let each do a task (HEAVY=1: Open WebUI too)"
 	@echo "make families   prove every family of mlx-lm and record that"
 	@echo "make check      lint, format, types, import contracts, generated docs"
 	@echo "make fix        let the linter and the formatter mend what they can"
@@ -40,6 +43,9 @@ test-slow: $(READY)
 
 fuzz: $(READY)
 	@sh tools/fuzz.sh $(VENV) $(VENV)-fuzz
+
+test-clients: $(READY)
+	@HEAVY=$(HEAVY) $(BIN)/python -m pytest -q tests/clients
 
 families: $(READY)
 	@$(BIN)/python -m tools.families

@@ -33,11 +33,14 @@ from vllm_mlx.service.hub import Hub
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to say to a prompt whose text holds `when`; then end, or go on for ever if `endless`."""
+    """What to say to a prompt whose text holds all of `when`; then end, or go on for ever if `endless`."""
 
     text: str
-    when: str = ""
+    when: str | Sequence[str] = ""
     endless: bool = False
+
+    def suits(self, prompt: str) -> bool:
+        return all(part in prompt for part in ([self.when] if isinstance(self.when, str) else self.when))
 
 
 def load_script(path: Path) -> list[Answer]:
@@ -46,7 +49,7 @@ def load_script(path: Path) -> list[Answer]:
     It is a JSON list of objects, tried in order against the rendered prompt. Each has `text`, what the
     model writes, markup included ("<think>...</think>", "<tool_call>...</tool_call>"), and maybe
 
-    * `when`: the entry answers prompts that hold this text; without it, all of them;
+    * `when`: the entry answers prompts that hold this text, or each text of a list; without it, all of them;
     * `endless`: true repeats the text until something stops it.
 
     A prompt that no entry answers gets an empty text.
@@ -164,4 +167,4 @@ class ScriptedRunner(Runner):
         return ids[said] if said < len(ids) else self._eos_id
 
     def _choose(self, prompt: str) -> tuple[Answer, list[int]]:
-        return next((each for each in self._answers if each[0].when in prompt), (Answer(""), []))
+        return next((each for each in self._answers if each[0].suits(prompt)), (Answer(""), []))
