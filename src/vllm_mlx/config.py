@@ -167,6 +167,12 @@ class EngineConfig:
     engine_process: bool = setting(
         True, "run the model in a process of its own, which is started again when it dies"
     )
+    engine_timeout: float = setting(
+        300.0,
+        "seconds without a word after which a model's process that has work counts as hung and is started "
+        "again: more than the slowest step takes, the compilation of its kernels included; 0 waits for ever",
+        minimum=0,
+    )
 
     def __post_init__(self) -> None:
         check(self)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.engine_client import CONTRACT, Check, assert_as_alone, collect, endless, serving
+from tests.contracts.engine_client import CONTRACT, ENDLESS, Check, assert_as_alone, collect, endless, serving
 from tests.fakes.child_runner import describe
+from tests.fakes.clock import HandClock
 from tests.fakes.driver import make_request
 from tests.fakes.runner import FakeRunner
 from tests.limits import LIMIT_S
@@ -28,15 +29,18 @@ RUNNER_OPTIONS = {f.name for f in fields(FakeRunner)}
 
 
 class InChild:
-    """A contract harness over `ProcessEngine`; the clock of its children is the real one."""
+    """A contract harness over `ProcessEngine`; only the clock of its children is the real one."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.clock = HandClock()
+        self.folders: list[Path] = []
 
     def client(self, *, load_error: Exception | None = None, **options: Any) -> ProcessEngine:
         mine = {name: options.pop(name) for name in RUNNER_OPTIONS & options.keys()}
         backoff = options.pop("backoff", None)
         folder = Path(tempfile.mkdtemp(dir=self._root))
+        self.folders.append(folder)
         describe(folder, load_error=load_error, kill_self=options.pop("kill_self", False), **mine)
         launch = Launch(
             folder=str(folder),
@@ -45,7 +49,7 @@ class InChild:
             cache=CacheConfig(),
             runner_factory="tests.fakes.child_runner:fake_runner",
         )
-        return ProcessEngine(launch, backoff=backoff)
+        return ProcessEngine(launch, backoff=backoff, clock=self.clock)
 
     def advance(self, seconds: float) -> None:
         """Nothing to do: real time passes by itself."""
@@ -76,7 +80,8 @@ def test_the_contract(check: Check, harness: InChild) -> None:
     run(check(harness))
 
 
-QUICK = Backoff(first_s=0.05)
+def quick() -> Backoff:
+    return Backoff(first_s=0.05)  # each engine its own: a wait grows with every use
 
 
 async def back(client: EngineClient) -> None:
@@ -100,7 +105,7 @@ def pid_of(client: EngineClient) -> int:
 
 def test_a_child_that_is_killed_amid_streams_is_told_to_all_and_started_again(harness: InChild) -> None:
     async def check() -> None:
-        async with serving(harness, backoff=QUICK) as client:
+        async with serving(harness, backoff=quick()) as client:
             streams = [client.submit(endless(f"{i}")) for i in range(16)]
             for stream in streams:
                 await anext(stream)
@@ -127,7 +132,7 @@ def test_a_child_that_is_killed_amid_streams_is_told_to_all_and_started_again(ha
 
 def test_a_child_that_is_stopped_by_its_runner_is_started_again(harness: InChild) -> None:
     async def check() -> None:
-        async with serving(harness, backoff=QUICK, die_on=96) as client:
+        async with serving(harness, backoff=quick(), die_on=96) as client:
             for restarts in (1, 2):
                 with pytest.raises(Unavailable):
                     await collect(client, make_request("kills", [96]))
@@ -241,6 +246,93 @@ def test_one_step_is_one_message_whoever_it_serves(harness: InChild) -> None:
     run(check())
 
 
+LIMIT = 0.2  # on a clock that is turned by hand, but a part of it passes between two looks
+HANGS = 96
+
+
+@pytest.mark.requirement(85)
+def test_a_child_that_hangs_is_ended_told_to_all_and_started_again(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=quick(), hang_on=HANGS, engine_timeout=LIMIT) as client:
+            stream = client.submit(endless())
+            await anext(stream)
+            hung = pid_of(client)
+            waits = asyncio.ensure_future(collect(client, make_request("hangs", [HANGS])))
+            # Nothing is told of a step that hangs, so it is only the clock that says when it began.
+            await until(lambda: harness.clock.advance(LIMIT / 100) or not client.alive)
+            assert client.health().state == "restarting"
+            assert "said nothing for 0.2 s although it had work" in client.health().detail
+            with pytest.raises(Unavailable, match="starting again"):
+                await waits
+            with pytest.raises(Unavailable, match="starting again"):
+                _ = [o async for o in stream]
+            await back(client)
+            assert (client.health().restarts, pid_of(client) != hung) == (1, True)
+            request = make_request("r", [4, 5, 6])
+            assert_as_alone(request, await collect(client, request))
+
+    run(check())
+
+
+def test_a_child_without_work_may_be_silent_for_ever(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, engine_timeout=LIMIT) as client:
+            request = make_request("r", [4, 5, 6])
+            for _ in range(3):
+                assert_as_alone(request, await collect(client, request))
+                harness.clock.advance(1000)
+                await asyncio.sleep(LIMIT / 5)  # several looks, none of which may find it at fault
+            assert client.health().restarts == 0
+
+    run(check())
+
+
+@pytest.mark.parametrize("bound", [{"engine_timeout": 0.0}, {"engine_timeout": 1e9}])
+def test_a_step_may_take_as_long_as_the_operator_says(bound: dict[str, float], harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, hang_on=HANGS, **bound) as client:
+            waits = asyncio.ensure_future(collect(client, make_request("hangs", [HANGS])))
+            await asyncio.sleep(0)
+            harness.clock.advance(10**6)
+            await asyncio.sleep(0)
+            assert client.alive
+            os.kill(pid_of(client), signal.SIGKILL)
+            with pytest.raises(Unavailable):
+                await waits
+
+    run(check())
+
+
+@pytest.mark.requirement(85)
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("fingerprint", {"fingerprint": "other"}),
+        ("vocab_size", {"vocab_size": 91}),
+        ("max_model_len", {"max_model_len": 512}),
+        ("kv_capacity_tokens", {"num_blocks": 12}),
+    ],
+)
+def test_a_model_that_changed_under_the_front_is_not_served(
+    name: str, changed: dict[str, Any], harness: InChild, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=quick()) as client:
+            describe(harness.folders[0], **{"num_blocks": 1000, "max_model_len": ENDLESS, **changed})
+            os.kill(pid_of(client), signal.SIGKILL)
+            await until(lambda: client.health().state == "stopped")
+            health = client.health()
+            assert f"the model's files have changed ({name} differs)" in health.detail
+            assert not client.alive
+            with pytest.raises(Unavailable, match="have changed") as refused:
+                client.submit(make_request())
+            assert refused.value.retry_after_s is None
+            assert health.detail in caplog.text
+            assert (health.pid, client.health().restarts) == (None, 1)
+
+    run(check())
+
+
 def test_the_wait_grows_to_its_limit_and_is_short_again_after_a_healthy_while() -> None:
     backoff = Backoff(first_s=1, longest_s=5, healthy_s=60)
     assert [backoff.after(lasted) for lasted in (0, 0, 59, 0, 0)] == [1, 2, 4, 5, 5]
@@ -256,7 +348,7 @@ def test_a_child_that_is_killed_while_it_compiles_a_grammar_is_told_and_started_
     harness: InChild,
 ) -> None:
     async def check() -> None:
-        async with serving(harness, backoff=QUICK) as client:
+        async with serving(harness, backoff=quick()) as client:
             compiles = client.submit(make_request("compiles", grammar=ENDLESS_GRAMMAR))
             beside = client.submit(endless())
             for _ in range(50):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -109,6 +110,7 @@ class FakeRunner(Runner):
         fail_on: a row that computes this id is reported as failed.
         raise_on: a step with a row that computes this id raises.
         die_on: a step with a row that computes this id finds the model gone.
+        hang_on: a step with a row that computes this id never comes to an end.
         fails_late: the two above come out when the step is read.
         overlap: two steps may be in flight.
         redraws: every so many-th id is settled only when it is read: the device has another one until then.
@@ -124,9 +126,11 @@ class FakeRunner(Runner):
     max_rows: int = 64
     max_model_len: int = 4096
     prefix_reuse: bool = True
+    fingerprint: str = "fake"
     fail_on: int | None = None
     raise_on: int | None = None
     die_on: int | None = None
+    hang_on: int | None = None
     fails_late: bool = False
     overlap: bool = field(default_factory=lambda: FakeRunner.overlap_by_default)
     redraws: int | None = None
@@ -151,7 +155,7 @@ class FakeRunner(Runner):
             max_rows=self.max_rows,
             prefix_reuse=self.prefix_reuse,
             path=ModelPath(path="paged", reason="fake"),
-            fingerprint="fake",
+            fingerprint=self.fingerprint,
             overlap=self.overlap,
         )
 
@@ -223,6 +227,8 @@ class FakeRunner(Runner):
         return [self._on_device[row.seq_id]]
 
     def _error(self, token_ids: set[int]) -> Exception | None:
+        if self.hang_on in token_ids:
+            threading.Event().wait()
         if self.die_on in token_ids:
             return RunnerDied("the fake device is gone")
         if self.raise_on in token_ids:

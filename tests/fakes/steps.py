@@ -32,7 +32,12 @@ class GreedySampler:
     def __init__(self) -> None:
         self.seen: list[mx.array] = []
 
-    def prepare(self, rows: Sequence[RowSampling], unread: mx.array | None = None) -> int:
+    def prepare(
+        self,
+        rows: Sequence[RowSampling],
+        unread: mx.array | None = None,
+        seq_ids: Sequence[int] | None = None,
+    ) -> int:
         return len(rows)
 
     def sample_lazy(self, logits: mx.array, prepared: int, mask: RowMask | None = None) -> Greedy:
@@ -41,6 +46,9 @@ class GreedySampler:
         mx.eval(logits)
         self.seen += list(logits)
         return Greedy(mx.argmax(logits, axis=-1))
+
+    def forget(self, seq_ids: Sequence[int]) -> None:
+        """Nothing is kept for a sequence."""
 
 
 @dataclass

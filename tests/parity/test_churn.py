@@ -16,7 +16,7 @@ from tests.fakes.families import VOCAB
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.models.loader import load
-from vllm_mlx.runners.base import Capabilities, PendingStep, Runner, StepPlan
+from vllm_mlx.runners.base import Capabilities, PendingStep, RowSampling, Runner, StepPlan
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.sampling import batch
 
@@ -63,13 +63,28 @@ def runner_of(folder: Path, overlap: bool) -> Runner:
     return Overlapped(runner_of(folder, False)) if overlap else build(folder)
 
 
-def build(folder: Path) -> Runner:
+class FromLists(batch.Sampler):
+    """Remembers no text: counts what is penalised from the lists at each step."""
+
+    def prepare(
+        self,
+        rows: Sequence[RowSampling],
+        unread: mx.array | None = None,
+        seq_ids: Sequence[int] | None = None,
+        *,
+        full_sort: bool = False,
+    ) -> batch.Prepared:
+        return super().prepare(rows, unread, full_sort=full_sort)
+
+
+def build(folder: Path, new_sampler: type[batch.Sampler] = batch.Sampler) -> Runner:
     # 24 blocks of 4 tokens: less than two of the longest prompts need, so that preemption is common.
     return build_runner(
         folder,
         ModelConfig(model=str(folder)),
         EngineConfig(max_num_seqs=8, max_model_len=80),
         CacheConfig(block_size=4, max_cache_blocks=24),
+        new_sampler=new_sampler,
     )
 
 
@@ -199,14 +214,15 @@ SETTINGS: list[dict[str, object]] = [
     {"temperature": 0.0},
     {"temperature": 0.9, "top_p": 0.9},
     {"temperature": 30.0, "top_p": 0.99},  # keeps more than the candidates: drawn again when it is read
-    {"temperature": 1.0, "repetition_penalty": 1.4, "min_tokens": 6},
+    {"temperature": 30.0, "top_p": 0.99, "repetition_penalty": 1.4, "frequency_penalty": 0.5},
+    {"temperature": 1.0, "repetition_penalty": 1.4, "min_tokens": 6, "n": 2},
     {"temperature": 0.0, "presence_penalty": 1.5, "frequency_penalty": 0.7},
     {"temperature": 1.0, "top_k": 5, "logprobs": 2, "logit_bias": {3: 5.0}, "frequency_penalty": 1.0},
 ]
 
 
 @pytest.mark.requirement(58)
-def test_overlap_changes_no_token_and_no_logprob_of_any_mix_of_settings(
+def test_neither_overlap_nor_a_remembered_text_changes_any_mix_of_settings(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "CANDIDATES", 8)  # so that some tokens are drawn again when they are read
@@ -214,14 +230,18 @@ def test_overlap_changes_no_token_and_no_logprob_of_any_mix_of_settings(
 
     def said(runner: Runner) -> list[object]:
         driver = Driver(runner, max_num_seqs=6, prefill_step_size=9)
-        for i in range(12):
+        for i in range(14):
             settings = {**SETTINGS[i % len(SETTINGS)], "max_tokens": 5 + 3 * i}
             driver.submit(make_request(f"r{i}", PROMPTS[i % 5], seed=i, eos_ids=(i, 100 + i), **settings))
             driver.step()
         driver.run()
         driver.assert_all_blocks_accounted()
-        return [[(o.token_ids, o.logprobs, o.finish) for o in driver.outputs[f"r{i}"]] for i in range(12)]
+        assert driver.scheduler.stats().preemptions > 0
+        outputs = sorted((o for i in range(14) for o in driver.outputs[f"r{i}"]), key=lambda o: o.choice)
+        return [(o.request_id, o.choice, o.token_ids, o.logprobs, o.finish) for o in outputs]
 
-    assert said(overlapped) == said(runner_of(folder, False))
+    expected = said(build(folder, FromLists))
+    assert said(runner_of(folder, False)) == expected
+    assert said(overlapped) == expected
     rested_on_a_token_drawn_again = len(overlapped.submitted) - len(set(overlapped.submitted))
     assert rested_on_a_token_drawn_again > 10

@@ -37,6 +37,7 @@ WORDS = r"start: /[a-z]{3}( [a-z]{3}){0,3}/"
 GRAMMARS = [None, JSON, WORDS]
 ROOM = 70
 EOS = 100  # any id will do
+PENALISED = {"temperature": 0.0, "repetition_penalty": 1.1, "frequency_penalty": 0.3}
 
 
 @pytest.fixture(scope="module", params=FAMILIES[:2])
@@ -71,7 +72,7 @@ def text(folder: Path, ids: list[int]) -> str:
 @cache
 def alone(folder: Path, prompt: int, grammar: str | None, max_tokens: int) -> list[int]:
     d = driver(folder, False)
-    d.submit(make_request("r", PROMPTS[prompt], grammar=grammar, max_tokens=max_tokens, temperature=0.0))
+    d.submit(make_request("r", PROMPTS[prompt], grammar=grammar, max_tokens=max_tokens, **PENALISED))
     d.run()
     assert d.error() is None
     return d.ids()
@@ -132,7 +133,7 @@ def test_in_any_churn_each_row_says_what_it_says_alone(
                 max_tokens=each["max_tokens"],
                 n=each["n"],
                 priority=each["priority"],
-                temperature=0.0,
+                **(PENALISED if grammar else {"temperature": 0.0}),
             )
         )
         if each["abort_after"] is not None:
@@ -171,7 +172,7 @@ def test_free_neighbours_of_a_constrained_row_say_what_mlx_lm_says(folder: Path,
 def test_a_constrained_row_that_was_preempted_goes_on_where_it_was(folder: Path, overlap: bool) -> None:
     d = driver(folder, overlap, max_num_seqs=4)
     for i in (5, 4, 3, 2):
-        d.submit(make_request(f"r{i}", PROMPTS[i], grammar=JSON, temperature=0.0, max_tokens=35))
+        d.submit(make_request(f"r{i}", PROMPTS[i], grammar=JSON, max_tokens=35, **PENALISED))
     d.run()
     assert d.scheduler.stats().preemptions > 0
     for i in (5, 4, 3, 2):

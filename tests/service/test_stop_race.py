@@ -34,7 +34,12 @@ class Played:
     async def start(self) -> EngineInfo:
         path = ModelPath(path="paged", reason="played")
         return EngineInfo(
-            vocab_size=512, max_model_len=100, max_num_seqs=1, kv_capacity_tokens=100, path=path
+            fingerprint="",
+            vocab_size=512,
+            max_model_len=100,
+            max_num_seqs=1,
+            kv_capacity_tokens=100,
+            path=path,
         )
 
     def submit(self, request: EngineRequest) -> Played:

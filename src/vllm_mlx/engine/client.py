@@ -11,13 +11,26 @@ from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the front must know of a loaded model: limits in tokens, and how it is run."""
+    """What the front must know of a loaded model: limits in tokens, and how it is run.
 
+    Attributes:
+        fingerprint: changes with the model's config and weights.
+    """
+
+    fingerprint: str
     vocab_size: int
     max_model_len: int
     max_num_seqs: int
     kv_capacity_tokens: int
     path: ModelPath
+
+    def differences(self, other: EngineInfo) -> list[str]:
+        """What differs in another load of the model, by name, of all that a front relies on.
+
+        Its texts, limits and defaults rest on these; how the model is run may change.
+        """
+        relied_on = ("fingerprint", "vocab_size", "max_model_len", "kv_capacity_tokens")
+        return [name for name in relied_on if getattr(self, name) != getattr(other, name)]
 
 
 class EngineHealth(msgspec.Struct, frozen=True):

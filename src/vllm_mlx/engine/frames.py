@@ -11,7 +11,7 @@ from vllm_mlx.core.errors import AppError, InvalidRequest
 from vllm_mlx.engine.client import EngineInfo
 from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Goes up when a message changes its meaning: after an upgrade in place, an old front meets new children."""
 
 DEFAULT_RUNNER = "vllm_mlx.runners.build:build_runner"

@@ -64,6 +64,7 @@ class EngineLoop:
         """What the front must know."""
         capabilities = self._runner.capabilities
         return EngineInfo(
+            fingerprint=capabilities.fingerprint,
             vocab_size=capabilities.vocab_size,
             max_model_len=self._scheduler.max_model_len,
             max_num_seqs=self._scheduler.max_running,

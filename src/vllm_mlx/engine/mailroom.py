@@ -205,6 +205,11 @@ class Mailroom:
             if found is not None and found.accepted:
                 found.put(output)
 
+    @property
+    def awaits_acceptance(self) -> bool:
+        """Whether the engine has not taken every request yet."""
+        return bool(self._sent)
+
     def end_all(self, message: str) -> None:
         """Nothing more comes for anyone, and everyone whose text is not complete hears of it next.
 

@@ -24,10 +24,14 @@ from vllm_mlx.engine.frames import (
     encode_request,
 )
 from vllm_mlx.engine.mailroom import Mailroom, Stream
+from vllm_mlx.engine.silence import Silence
 from vllm_mlx.engine.spawn import Child
 from vllm_mlx.engine.wire import Command, EngineRequest, StepFrame
 
 log = logging.getLogger(__name__)
+
+_LOOKS: Final = 20
+"""How often silence is looked at in the time after which it is too long: it may last a tenth longer."""
 
 _GRACE_S: Final = 5.0
 """What a child gets to end by itself: a step, and its memory. Nothing that it could lose is worth more."""
@@ -35,6 +39,8 @@ _GRACE_S: Final = 5.0
 _NOT_RUNNING = "the engine is not running"
 _STOPPED = "the engine was stopped"
 _DIED = "the engine has failed; it is starting again"
+_HUNG = "the engine's process said nothing for {:g} s although it had work, and was ended"
+_CHANGED = "the model's files have changed ({} differs); start the server again to serve them"
 _OTHER_VERSION = "the engine's process is of another version: start the server again after an upgrade"
 
 
@@ -107,6 +113,10 @@ class ProcessEngine:
     would only pile up, and one of them may be what the engine dies of. A model that cannot be loaded the
     first time is told by `start` and not tried again.
 
+    So is a child that has work and says nothing for `launch.engine.engine_timeout` seconds, loading aside. A
+    child whose model is no longer the one that the front has read its texts and limits from is not served:
+    then the engine has failed for good.
+
     Args:
         launch: what the child is to load.
         backoff: how long to wait before a new start.
@@ -123,7 +133,9 @@ class ProcessEngine:
         self._session: _Session | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._silence = Silence(clock)
         self._serving = False
+        self._failure = ""
         self._trouble = ""
         self._restart_at_s = 0.0
         self._restarts = 0
@@ -137,6 +149,8 @@ class ProcessEngine:
         """Ready, starting again and why, or stopped for good."""
         if self.alive and self._session is not None:
             return EngineHealth("ready", pid=self._session.child.pid, restarts=self._restarts)
+        if self._failure:
+            return EngineHealth("stopped", self._failure, restarts=self._restarts)
         if self._trouble and not self._closing.is_set():
             return EngineHealth("restarting", self._trouble, restarts=self._restarts)
         return EngineHealth("stopped", "the engine has stopped", restarts=self._restarts)
@@ -168,6 +182,8 @@ class ProcessEngine:
         """
         if self.alive:
             return self._mailroom.submit(request)
+        if self._failure:
+            raise Unavailable(self._failure)
         if self._trouble and not self._closing.is_set():
             raise Unavailable(_DIED, retry_after_s=max(1.0, self._restart_at_s - self._clock()))
         raise Unavailable(_NOT_RUNNING)
@@ -206,6 +222,9 @@ class ProcessEngine:
             else:
                 if not first.done():
                     first.set_result(info)
+                elif changes := first.result().differences(info):
+                    await self._fail(session, _CHANGED.format(" and ".join(changes)))
+                    return
                 lasted_s, ending = await self._serve(session)
             await self._wait(lasted_s, ending)
         if not first.done():
@@ -222,12 +241,38 @@ class ProcessEngine:
         """Until the child's end; how long it served, and how it ended."""
         self._serving, self._trouble = True, ""
         self._stats = EngineStats()
+        self._silence = Silence(self._clock)
         began_s = self._clock()
-        ending = await asyncio.shield(session.child.gone)
+        limit_s = self._launch.engine.engine_timeout
+        watch = self._loop.create_task(self._hangs(limit_s)) if limit_s else session.child.gone
+        await asyncio.wait([session.child.gone, watch], return_when=asyncio.FIRST_COMPLETED)
         self._serving = False
-        self._trouble = f"the engine's process {ending}"
+        if session.child.gone.done():
+            self._trouble = f"the engine's process {session.child.gone.result()}"
+            watch.cancel()
+        else:
+            self._trouble = _HUNG.format(limit_s)
         self._mailroom.end_all(_STOPPED if self._closing.is_set() else _DIED)
-        return self._clock() - began_s, self._trouble
+        lasted_s = self._clock() - began_s
+        await session.child.close(0)
+        return lasted_s, self._trouble
+
+    async def _hangs(self, limit_s: float) -> None:
+        """Return once the child has been silent for too long.
+
+        That must be so at two looks in a row: what has come while this process itself was held up is read in
+        between.
+        """
+        looks = 0
+        while looks < 2:
+            await asyncio.sleep(limit_s / _LOOKS)
+            looks = looks + 1 if self._silence.seconds > limit_s else 0
+
+    async def _fail(self, session: _Session, failure: str) -> None:
+        """Serve no more, for good."""
+        log.error("%s", failure)
+        self._failure = failure
+        await session.child.close(0)
 
     async def _wait(self, lasted_s: float, ending: str) -> None:
         """Wait before the next start, or until the engine is closed."""
@@ -248,11 +293,16 @@ class ProcessEngine:
         data = encode_request(command) if isinstance(command, EngineRequest) else encode(command)
         if self._session is not None:
             self._session.child.send(data)
+            self._silence.asked()
 
     def _on_step(self, frame: StepFrame) -> None:
+        if not self._serving:  # it was given up
+            return
         self._stats = frame.stats
         if frame.num_taken or frame.outputs:
             self._mailroom.deliver(frame.num_taken, frame.outputs)
+        has_work = frame.stats.running + frame.stats.waiting > 0
+        self._silence.heard(has_work=has_work or self._mailroom.awaits_acceptance)
 
     def _soon(self, callback: Callable[..., None], *args: object) -> None:
         if not self._loop.is_closed():  # else no one is left whom it could matter to

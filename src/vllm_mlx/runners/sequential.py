@@ -66,7 +66,8 @@ class SequentialRunner(Runner):
         return step
 
     def forget(self, seq_ids: Sequence[int]) -> None:
-        """Drop the caches of these sequences."""
+        """Drop the caches of these sequences, and what the sampler keeps for them."""
+        self._sampler.forget(seq_ids)
         for seq_id in seq_ids:
             self._held.pop(seq_id, None)
 

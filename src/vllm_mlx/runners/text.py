@@ -45,12 +45,25 @@ class PendingTokens(Protocol):
 class Sampler(Protocol):
     """Picks a token for each row of logits (N, vocab), float32, or says what is wrong with the row."""
 
-    def prepare(self, rows: Sequence[RowSampling], unread: mx.array | None = None) -> Any:
-        """Take in what N rows ask for; `unread` (N,): the tokens before, where the host has not read them."""
+    def prepare(
+        self,
+        rows: Sequence[RowSampling],
+        unread: mx.array | None = None,
+        seq_ids: Sequence[int] | None = None,
+    ) -> Any:
+        """Take in what the N rows of N sequences ask for.
+
+        Args:
+            unread: (N,) the tokens before, where the host has not read them.
+        """
         ...
 
     def sample_lazy(self, logits: mx.array, prepared: Any, mask: RowMask | None = None) -> PendingTokens:
         """Lazy; what was prepared is used once."""
+        ...
+
+    def forget(self, seq_ids: Sequence[int]) -> None:
+        """Drop what is kept for these sequences."""
         ...
 
 
@@ -69,7 +82,7 @@ class Sampling:
         self.seq_ids = [row.seq_id for row in rows]
         self._sampler = sampler
         self._logits = logits
-        self._prepared = sampler.prepare(asked, newest.of(rows))
+        self._prepared = sampler.prepare(asked, newest.of(rows), self.seq_ids)
 
     def start(self, mask: TokenMask | None = None) -> PendingTokens:
         """Start it on the device."""
@@ -184,7 +197,8 @@ class TextRunner(Runner):
         self._newest = tokens
 
     def forget(self, seq_ids: Sequence[int]) -> None:
-        """Nothing is kept for a sequence outside its blocks."""
+        """Outside a sequence's blocks only the sampler keeps something for it."""
+        self._sampler.forget(seq_ids)
 
     def close(self) -> None:
         """Drop the model and the pool, and give their memory back."""

@@ -4,8 +4,8 @@ Order of operations, for each row by itself:
 
 1. log-probabilities, where asked for, are log_softmax of the model's raw logits (vLLM's default
    `logprobs_mode`, "raw_logprobs"): they do not change with sampling settings;
-2. penalties, then bias, then bans (`penalties.py`); vLLM adds the bias before the repetition penalty;
-   tokens that a grammar rules out (`masks.py`) are out whatever their logit;
+2. penalties (`penalties.py`), then bias, then bans (`offsets.py`); vLLM adds the bias before the repetition
+   penalty; tokens that a grammar rules out (`masks.py`) are out whatever their logit;
 3. temperature below 1e-5: the largest logit wins. Otherwise the logits are divided by the temperature;
 4. top-k, then top-p of what is left, then min-p (`filters.py`): Hugging Face's order of warpers. vLLM has
    the same, but takes min-p first (v1/sample/sampler.py); the results differ only in the mass that top-p is
@@ -31,7 +31,8 @@ from vllm_mlx.core.steps import Logprob, RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling.filters import Draw, Filters, draw_filtered, draw_greedy, draw_unfiltered
 from vllm_mlx.sampling.logprobs import NOT_NUMBERS, PendingLogprobs, logprobs
 from vllm_mlx.sampling.masks import RowMask, rule_out
-from vllm_mlx.sampling.penalties import Edits, build_edits
+from vllm_mlx.sampling.offsets import Offsets, build_offsets
+from vllm_mlx.sampling.penalties import Histories, Penalties, is_penalised
 from vllm_mlx.sampling.seeds import row_keys
 
 GREEDY_BELOW = 1e-5
@@ -63,12 +64,14 @@ class _Tile:
     Attributes:
         candidates: how many tokens the filters look at; 0 without filters.
         index: selects the rows from arrays of all rows.
+        penalised: selects the rows from arrays of all penalised rows; None if they are not penalised.
     """
 
     kind: _Kind
     candidates: int
     rows: tuple[int, ...]
     index: slice | mx.array
+    penalised: slice | mx.array | None
     filters: Filters
 
 
@@ -79,18 +82,22 @@ class Prepared:
     rows: tuple[RowSampling, ...]
     tiles: tuple[_Tile, ...]
     keys: mx.array | None
-    edits: Edits | None
+    penalties: Penalties | None
+    offsets: Offsets | None
     mask: RowMask | None = None
 
     def in_full(self, indices: Sequence[int], vocab_size: int) -> Prepared:
-        """Some of the rows, with the same keys, edits and mask, to be drawn from a full sort."""
+        """Some of the rows, with all that belongs to them, to be drawn from a full sort."""
         rows = tuple(self.rows[i] for i in indices)
         index = mx.array(list(indices))
+        places = _penalised_places([row.params for row in self.rows])
+        penalised = [places[i] for i in indices if i in places]
         return Prepared(
             rows,
             _tiles(tuple(row.params for row in rows), vocab_size, full_sort=True),
             None if self.keys is None else self.keys[index],
-            None if self.edits is None else self.edits.rows(index),
+            self.penalties.rows(mx.array(penalised)) if self.penalties and penalised else None,
+            None if self.offsets is None else self.offsets.rows(index),
             None if self.mask is None else self.mask.rows(indices),
         )
 
@@ -156,7 +163,11 @@ class PendingSample:
 
 
 class Sampler:
-    """Samples the rows of a step. Holds no state of any request: only the last step's settings as arrays.
+    """Samples the rows of a step.
+
+    Between steps it holds the last step's settings as arrays, and of the requests one thing: which tokens the
+    texts of its penalised rows hold (`penalties.Histories`), so that a long text costs a step no more than a
+    short one. That changes no token: what is not found there is made again from the rows' lists.
 
     Args:
         vocab_size: ids below it may be sampled; further columns of the logits (padding) are not looked at.
@@ -168,6 +179,7 @@ class Sampler:
         self._vocab_size = vocab_size
         self._settings: tuple[tuple[SamplingParams, ...], bool] | None = None
         self._tiles: tuple[_Tile, ...] = ()
+        self._histories = Histories(vocab_size)
 
     def sample(
         self, logits: mx.array, rows: Sequence[RowSampling], *, full_sort: bool = False
@@ -189,7 +201,12 @@ class Sampler:
         return PendingSample(logits, prepared if mask is None else replace(prepared, mask=mask))
 
     def prepare(
-        self, rows: Sequence[RowSampling], unread: mx.array | None = None, *, full_sort: bool = False
+        self,
+        rows: Sequence[RowSampling],
+        unread: mx.array | None = None,
+        seq_ids: Sequence[int] | None = None,
+        *,
+        full_sort: bool = False,
     ) -> Prepared:
         """The host's share of a step: settings (kept while they stay the same), new keys and edits.
 
@@ -198,6 +215,7 @@ class Sampler:
         Args:
             rows: what each of the N rows asks for.
             unread: (N,) where some row has `num_unread`: its token before the one to sample.
+            seq_ids: whose rows they are, N ids that are never used again; None: each row stands for itself.
             full_sort: sort whole rows for the filters instead of looking at the likeliest candidates first.
                 The tokens are the same.
         """
@@ -207,7 +225,24 @@ class Sampler:
             self._settings = settings
         drawn = any(tile.kind is not _Kind.GREEDY for tile in self._tiles)
         keys = mx.array(row_keys(rows)) if drawn else None
-        return Prepared(tuple(rows), self._tiles, keys, build_edits(rows, self._vocab_size, unread))
+        penalties = self._penalties(rows, unread, seq_ids)
+        return Prepared(tuple(rows), self._tiles, keys, penalties, build_offsets(rows, self._vocab_size))
+
+    def forget(self, seq_ids: Sequence[int]) -> None:
+        """These sequences are over, or will come back from their lists: drop what is kept for them."""
+        self._histories.forget(seq_ids)
+
+    def _penalties(
+        self, rows: Sequence[RowSampling], unread: mx.array | None, seq_ids: Sequence[int] | None
+    ) -> Penalties | None:
+        penalised = [i for i, row in enumerate(rows) if is_penalised(row.params)]
+        if unread is not None and len(penalised) < len(rows):
+            unread = unread[mx.array(penalised)] if penalised else None
+        return self._histories.advance(
+            [rows[i] for i in penalised],
+            None if seq_ids is None else [seq_ids[i] for i in penalised],
+            unread,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +331,10 @@ def _graph(logits: mx.array, prepared: Prepared) -> _StepArrays:
 
 def _draw(raw: mx.array, tile: _Tile, prepared: Prepared) -> Draw:
     logits = raw
-    if prepared.edits is not None:
-        logits = prepared.edits.rows(tile.index).apply(raw)
+    if prepared.penalties is not None and tile.penalised is not None:
+        logits = prepared.penalties.rows(tile.penalised).apply(logits)
+    if prepared.offsets is not None:
+        logits = prepared.offsets.rows(tile.index).apply(logits)
     bits = None if prepared.mask is None else prepared.mask.of(tile.rows)
     if bits is not None:
         logits = rule_out(logits, bits)
@@ -330,20 +367,28 @@ def _in_row_order(parts: list[mx.array], order: list[int]) -> mx.array:
 def _tiles(settings: tuple[SamplingParams, ...], vocab_size: int, full_sort: bool) -> tuple[_Tile, ...]:
     """Rows with the same way through the graph, cut into tiles of bounded size."""
     resolved = [params.resolve(NEUTRAL) for params in settings]
-    alike: dict[tuple[_Kind, int], list[int]] = {}
+    places = _penalised_places(settings)
+    alike: dict[tuple[_Kind, int, bool], list[int]] = {}
     for i, params in enumerate(resolved):
         kind = _kind(params, vocab_size)
         candidates = vocab_size if full_sort else _candidates(params, vocab_size)
         filtered = kind in (_Kind.FILTERED, _Kind.TOP_P_ALONE)
-        alike.setdefault((kind, candidates if filtered else 0), []).append(i)
+        alike.setdefault((kind, candidates if filtered else 0, i in places), []).append(i)
     most = max(1, _TILE_ELEMENTS[mx.default_device().type] // vocab_size)
     tiles = []
-    for (kind, candidates), members in alike.items():
+    for (kind, candidates, penalised), members in alike.items():
         for start in range(0, len(members), most):
             rows = members[start : start + most]
             filters = _filters([resolved[i] for i in rows], vocab_size)
-            tiles.append(_Tile(kind, candidates, tuple(rows), _index(rows), filters))
+            here = _index([places[i] for i in rows]) if penalised else None
+            tiles.append(_Tile(kind, candidates, tuple(rows), _index(rows), here, filters))
     return tuple(tiles)
+
+
+def _penalised_places(settings: Sequence[SamplingParams]) -> dict[int, int]:
+    """Of each penalised row, by its place among all rows: its place among the penalised ones."""
+    penalised = [i for i, params in enumerate(settings) if is_penalised(params)]
+    return {row: place for place, row in enumerate(penalised)}
 
 
 def _index(rows: Sequence[int]) -> slice | mx.array:

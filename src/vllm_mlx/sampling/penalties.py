@@ -1,4 +1,4 @@
-"""Changes to single logits: repetition, presence and frequency penalties, bias and bans."""
+"""Repetition, presence and frequency penalties, and the tokens that they count: kept on the device."""
 
 from __future__ import annotations
 
@@ -14,160 +14,241 @@ from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.steps import RowSampling
 
 _Ids = npt.NDArray[np.int64]
-_Floats = npt.NDArray[np.float64]
+_Key = tuple[int, int]
 _SMALLEST_WIDTH = 16
+_NO_ENTRY = -1
+_NO_TOKEN = 0xFFFFFFFF
+
+
+def is_penalised(params: SamplingParams) -> bool:
+    """Whether the text so far changes any logit."""
+    return bool(
+        params.repetition_penalty not in (None, 1.0) or params.presence_penalty or params.frequency_penalty
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Edits:
-    """The logits to change in N rows, as (N, K) arrays.
-
-    A row with fewer than K repeats its first entry: writing the same value twice does no harm.
+class Occurrences:
+    """The different tokens of P texts, as (P, K) arrays; the first column of a row is filled first.
 
     Attributes:
         token_ids: uint32.
-        factor: positive logits are divided by it, the others multiplied.
-        addend: added after that; -inf bans the token.
+        counts: int32, how often the token occurs in the output: 0 if only in the prompt, -1 for no entry.
     """
 
     token_ids: mx.array
-    factor: mx.array
-    addend: mx.array
+    counts: mx.array
 
-    def rows(self, index: slice | mx.array) -> Edits:
-        """The edits of some rows only."""
-        return Edits(self.token_ids[index], self.factor[index], self.addend[index])
+    @property
+    def width(self) -> int:
+        """K."""
+        return int(self.counts.shape[1])
 
-    def apply(self, logits: mx.array) -> mx.array:
-        """The edited logits, (N, V) float32 as before; the argument is left as it was."""
-        old = mx.take_along_axis(logits, self.token_ids, axis=1)
-        new = mx.where(old > 0, old / self.factor, old * self.factor) + self.addend
-        return mx.put_along_axis(logits, self.token_ids, new, axis=1)
+    def rows(self, index: slice | mx.array) -> Occurrences:
+        """Those of some texts only."""
+        return Occurrences(self.token_ids[index], self.counts[index])
 
+    def fitted(self, width: int) -> Occurrences:
+        """With another number of columns; those that are cut off must be without entries."""
+        if width <= self.width:
+            return Occurrences(self.token_ids[:, :width], self.counts[:, :width])
+        more = [(0, 0), (0, width - self.width)]
+        return Occurrences(
+            mx.pad(self.token_ids, more), mx.pad(self.counts, more, constant_values=mx.array(_NO_ENTRY))
+        )
 
-def needs_edits(row: RowSampling) -> bool:
-    """Whether any logit of the row is to be changed."""
-    params = row.params
-    return bool(row.banned_ids or params.logit_bias) or _penalised(params)
+    def followed_by(self, other: Occurrences) -> Occurrences:
+        """These texts and then others, of as many columns."""
+        return Occurrences(
+            mx.concatenate([self.token_ids, other.token_ids]), mx.concatenate([self.counts, other.counts])
+        )
 
+    def with_output(self, tokens: mx.array, columns: mx.array) -> Occurrences:
+        """With one token more in the output of each text.
 
-def build_edits(rows: Sequence[RowSampling], vocab_size: int, unread: mx.array | None = None) -> Edits | None:
-    """The edits of a step, or None if no row has any.
-
-    Repetition (Keskar et al. 2019, CTRL) looks at prompt and output, presence and frequency at the output
-    only: logit - count * frequency_penalty - (count > 0) * presence_penalty (OpenAI's API reference). Then
-    bias is added, then bans apply. Ids outside the vocabulary are ignored.
-
-    Everything is computed again from the lists at each step, so there is no state to go wrong when a row
-    moves, is preempted or is rolled back. It costs only rows with penalties, about 50 ns a token, most of
-    it turning the list into an array: 0.1 ms for 2,000 tokens of output. A prompt shared by choices of one
-    request is turned once.
-
-    A token that the host has not read takes part, too: what its logit would get is computed for every token
-    it may turn out to be, and the step's own graph picks one.
-
-    Args:
-        unread: (N,) the token before the one to sample, for rows with `num_unread`.
-    """
-    if not any(needs_edits(row) for row in rows):
-        return None
-    prompts: dict[int, _Ids] = {}
-    changes = [_row_changes(row, vocab_size, prompts) for row in rows]
-    width = _SMALLEST_WIDTH
-    while width < max(len(change.ids) for change in changes):
-        width *= 2  # few different widths, so that graphs and kernels repeat
-    token_ids = _padded([change.ids for change in changes], width, np.uint32, 0)
-    now = Edits(
-        mx.array(token_ids),
-        mx.array(_padded([change.factor for change in changes], width, np.float32, 1)),
-        mx.array(_padded([change.addend for change in changes], width, np.float32, 0)),
-    )
-    counted = [i for i, row in enumerate(rows) if row.num_unread and _penalised(row.params)]
-    if not counted or unread is None:
-        return now
-    return _with_unread(now, unread, _after_one_more(rows, changes, counted, width))
+        Args:
+            tokens: (P, 1) uint32; `_NO_TOKEN` for none.
+            columns: (P, 1) int32, without an entry so far: where the token goes if it is new to its text.
+        """
+        same = (self.token_ids == tokens) & (self.counts >= 0)
+        new = (tokens != _NO_TOKEN) & ~mx.any(same, axis=1, keepdims=True)
+        here = mx.arange(self.width, dtype=mx.int32)[None] == columns
+        return Occurrences(
+            mx.where(here, mx.where(new, tokens, mx.array(0, mx.uint32)), self.token_ids),
+            mx.where(here, mx.where(new, 1, _NO_ENTRY), self.counts + same).astype(mx.int32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Changes:
-    """The edited logits of one row, each id once; `bias` and `counts` are what `addend` is made of."""
-
-    ids: _Ids
-    factor: _Floats
-    addend: _Floats
-    counts: _Ids
-    bias: _Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _OneMore:
-    """What a token's edit becomes once it occurs in the output once more than the host knows.
+class Penalties:
+    """What the texts of P rows do to their logits.
 
     Attributes:
-        sizes: (N, 1) real entries of each row.
-        factor, addend: (N, K) for tokens that have an edit already.
-        other_factor, other_addend: (N, 1) for all others.
+        strengths: (P, 3) float32, repetition, presence and frequency penalty.
     """
 
-    sizes: mx.array
-    factor: mx.array
-    addend: mx.array
-    other_factor: mx.array
-    other_addend: mx.array
+    occurrences: Occurrences
+    strengths: mx.array
+
+    def rows(self, index: slice | mx.array) -> Penalties:
+        """The penalties of some rows only."""
+        return Penalties(self.occurrences.rows(index), self.strengths[index])
+
+    def apply(self, logits: mx.array) -> mx.array:
+        """The penalised logits, (P, V) float32 as before; the argument is left as it was.
+
+        Repetition (Keskar et al. 2019, CTRL) looks at prompt and output, presence and frequency at the output
+        only: logit - count * frequency_penalty - (count > 0) * presence_penalty (OpenAI's API reference).
+        """
+        repetition, presence, frequency = (self.strengths[:, i : i + 1] for i in range(3))
+        # A column without an entry repeats the first: writing the same value twice does no harm.
+        token_ids, counts = self.occurrences.token_ids, self.occurrences.counts
+        real = counts >= 0
+        token_ids = mx.where(real, token_ids, token_ids[:, :1])
+        counts = mx.where(real, counts, counts[:, :1])
+        factor = mx.where(counts >= 0, repetition, 1.0)
+        taken = mx.where(counts > 0, counts.astype(mx.float32) * frequency + presence, 0.0)
+        old = mx.take_along_axis(logits, token_ids, axis=1)
+        new = mx.where(old > 0, old / factor, old * factor) - taken
+        return mx.put_along_axis(logits, token_ids, new, axis=1)
 
 
-def _after_one_more(
-    rows: Sequence[RowSampling], changes: Sequence[_Changes], counted: Sequence[int], width: int
-) -> _OneMore:
-    factors, addends = [change.factor for change in changes], [change.addend for change in changes]
-    others = np.zeros((2, len(rows), 1), np.float32)
-    others[0] = 1
-    for i in counted:
-        params, change = rows[i].params, changes[i]
-        repetition, presence, frequency = _strengths(params)
-        factors[i] = np.full(len(change.ids), repetition)
-        addends[i] = change.bias - ((change.counts + 1) * frequency + presence)
-        others[:, i, 0] = repetition, -(frequency + presence)
-    return _OneMore(
-        mx.array([[len(change.ids)] for change in changes]),
-        mx.array(_padded(factors, width, np.float32, 1)),
-        mx.array(_padded(addends, width, np.float32, 0)),
-        mx.array(others[0]),
-        mx.array(others[1]),
-    )
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The texts of the last step's P rows.
+
+    Attributes:
+        keys: of each, whose it is and how many tokens of output are in it; None for one that is over.
+        used: leading columns that may have an entry.
+    """
+
+    keys: list[_Key | None]
+    used: list[int]
+    params: list[SamplingParams]
+    penalties: Penalties
 
 
-def _with_unread(now: Edits, unread: mx.array, then: _OneMore) -> Edits:
-    """The edits with one token more in each row, as a column more."""
-    token = unread.astype(mx.uint32)[:, None]
-    real = mx.arange(now.token_ids.shape[1])[None] < then.sizes
-    same = (now.token_ids == token) & real
-    factor = mx.where(same, then.factor, now.factor)
-    addend = mx.where(same, then.addend, now.addend)
-    known = mx.any(same, axis=1, keepdims=True)
-    # Where the token has its edit already, the new column repeats the row's first entry, as padding does.
-    new = Edits(
-        mx.where(known, now.token_ids[:, :1], token),
-        mx.where(known, factor[:, :1], then.other_factor),
-        mx.where(known, addend[:, :1], then.other_addend),
-    )
-    return Edits(
-        mx.concatenate([mx.where(real, now.token_ids, new.token_ids), new.token_ids], axis=1),
-        mx.concatenate([mx.where(real, factor, new.factor), new.factor], axis=1),
-        mx.concatenate([mx.where(real, addend, new.addend), new.addend], axis=1),
-    )
+class Histories:
+    """Remembers which tokens the penalised rows of the last step hold, so that a step adds one to each.
 
+    A text is known by its sequence's id, which is never used again, and by how much of the output has been
+    counted. The row that wants the token after that finds it. Any other (it is new, was preempted or left
+    out, is tried again, or rests on a token that was redrawn and so comes back with the same length) is
+    counted again from its lists: about 50 ns a token.
 
-def _padded(
-    parts: Sequence[npt.NDArray[Any]], width: int, dtype: npt.DTypeLike, empty: int
-) -> npt.NDArray[Any]:
-    """Rows of one width: the rest of a row repeats its first entry, or is `empty`."""
-    padded = np.full((len(parts), width), empty, dtype=dtype)
-    for i, entries in enumerate(parts):
-        if len(entries):
-            padded[i] = entries[0]
-            padded[i, : len(entries)] = entries
-    return padded
+    A token that the host has not read is counted by the step's own graph.
+
+    A text takes a column for each different token of what was counted from lists and one for each token
+    since; all rows have as many columns as the longest needs, eight bytes each.
+    """
+
+    def __init__(self, vocab_size: int) -> None:
+        self._vocab_size = vocab_size
+        self._held: _Held | None = None
+
+    def advance(
+        self, rows: Sequence[RowSampling], seq_ids: Sequence[int] | None, unread: mx.array | None
+    ) -> Penalties | None:
+        """The penalties of a step; None if no row has any.
+
+        Args:
+            rows: the P penalised rows of the step.
+            seq_ids: P of them. None: nothing is known of these rows, and nothing is kept.
+            unread: (P,) the token before the one to sample, for rows with `num_unread`.
+        """
+        held = self._held if seq_ids is not None else None
+        if seq_ids is not None:
+            self._held = None  # whatever fails from here on, nothing half done is found
+        if not rows:
+            return None
+        lengths = [len(row.output_ids) + row.num_unread for row in rows]
+        wanted: list[_Key | None] = [None] * len(rows)
+        if seq_ids is not None:
+            wanted = [(seq_id, length - 1) for seq_id, length in zip(seq_ids, lengths, strict=True)]
+        known = {key for key in held.keys if key is not None} if held is not None else set()
+        follows = [key in known for key in wanted]
+        now = self._arranged(held, rows, wanted)
+        now = self._with_newest(now, rows, follows, unread)
+        if seq_ids is not None:
+            keys: list[_Key | None] = list(zip(seq_ids, lengths, strict=True))
+            self._held = _Held(keys, now.used, now.params, now.penalties)
+        return now.penalties
+
+    def forget(self, seq_ids: Sequence[int]) -> None:
+        """These sequences are over, or will come back from their lists."""
+        if self._held is None:
+            return
+        gone = set(seq_ids)
+        held = self._held
+        held.keys[:] = [None if key is None or key[0] in gone else key for key in held.keys]
+        if not any(held.keys):
+            self._held = None
+
+    def _arranged(
+        self, held: _Held | None, rows: Sequence[RowSampling], wanted: Sequence[_Key | None]
+    ) -> _Held:
+        """These rows in this order, without the token that follows, and with room for it."""
+        params = [row.params for row in rows]
+        if held is None or held.params != params:
+            strengths = mx.array(np.array([_strengths(each) for each in params], np.float32))
+        else:
+            strengths = held.penalties.strengths
+        if held is not None and held.keys == wanted:
+            texts, used = held.penalties.occurrences, held.used
+            if max(used) == texts.width:
+                texts = texts.fitted(2 * texts.width)
+        else:
+            texts, used = self._gathered(held, rows, wanted)
+        return _Held(list(wanted), used, params, Penalties(texts, strengths))
+
+    def _gathered(
+        self, held: _Held | None, rows: Sequence[RowSampling], wanted: Sequence[_Key | None]
+    ) -> tuple[Occurrences, list[int]]:
+        """Texts that are held, and the others from their lists, with their columns in use."""
+        places = {key: place for place, key in enumerate(held.keys if held else ()) if key is not None}
+        known = [None if key is None else places.get(key) for key in wanted]
+        prompts: dict[int, _Ids] = {}
+        new = [
+            _count(row, self._vocab_size, prompts)
+            for row, place in zip(rows, known, strict=True)
+            if place is None
+        ]
+        sizes = iter([len(ids) for ids, _ in new])
+        used = [next(sizes) if place is None or held is None else held.used[place] for place in known]
+        width = _SMALLEST_WIDTH
+        while width <= max(used):
+            width *= 2  # few different widths, so that graphs and kernels repeat
+        texts = None if len(new) == len(rows) or held is None else held.penalties.occurrences.fitted(width)
+        if texts is None:
+            return _uploaded(new, width), used
+        num_held = texts.counts.shape[0]
+        if new:
+            texts = texts.followed_by(_uploaded(new, width))
+        others = iter(range(num_held, num_held + len(new)))
+        return texts.rows(mx.array([next(others) if place is None else place for place in known])), used
+
+    def _with_newest(
+        self, now: _Held, rows: Sequence[RowSampling], follows: Sequence[bool], unread: mx.array | None
+    ) -> _Held:
+        """With the token before the one to sample, where the lists did not bring it."""
+        appends = [late or row.num_unread > 0 for row, late in zip(rows, follows, strict=True)]
+        if not any(appends):
+            return now
+        takes = [row.num_unread > 0 for row in rows]
+        read = [
+            row.output_ids[-1] if late and not take else -1
+            for row, late, take in zip(rows, follows, takes, strict=True)
+        ]
+        inside = [token if 0 <= token < self._vocab_size else _NO_TOKEN for token in read]
+        tokens = mx.array(np.array(inside, np.uint32)[:, None])
+        if any(takes):
+            if unread is None:
+                raise ValueError("a row rests on a token that was not handed over")
+            tokens = mx.where(mx.array(np.array(takes)[:, None]), unread.astype(mx.uint32)[:, None], tokens)
+        columns = mx.array(np.array(now.used, np.int32)[:, None])
+        used = [size + more for size, more in zip(now.used, appends, strict=True)]
+        texts = now.penalties.occurrences.with_output(tokens, columns)
+        return _Held(now.keys, used, now.params, Penalties(texts, now.penalties.strengths))
 
 
 def _strengths(params: SamplingParams) -> tuple[float, float, float]:
@@ -176,45 +257,33 @@ def _strengths(params: SamplingParams) -> tuple[float, float, float]:
     return repetition, params.presence_penalty or 0.0, params.frequency_penalty or 0.0
 
 
-def _penalised(params: SamplingParams) -> bool:
-    return bool(
-        params.repetition_penalty not in (None, 1.0) or params.presence_penalty or params.frequency_penalty
-    )
+def _count(row: RowSampling, vocab_size: int, prompts: dict[int, _Ids]) -> tuple[_Ids, _Ids]:
+    """The different tokens of a row's lists and how often each is in the output.
+
+    Args:
+        prompts: those that choices of one request share, by identity; `rows` keeps the lists alive.
+    """
+    output, counts = np.unique(_valid(row.output_ids, vocab_size), return_counts=True)
+    if _strengths(row.params)[0] == 1.0:
+        return output, counts
+    prompt = prompts.get(id(row.prompt_ids))
+    if prompt is None:
+        prompt = prompts[id(row.prompt_ids)] = np.unique(_valid(row.prompt_ids, vocab_size))
+    ids = np.union1d(prompt, output)
+    all_counts = np.zeros(len(ids), np.int64)
+    all_counts[np.searchsorted(ids, output)] = counts
+    return ids, all_counts
 
 
-def _row_changes(row: RowSampling, vocab_size: int, prompts: dict[int, _Ids]) -> _Changes:
-    params = row.params
-    given = params.logit_bias or {}
-    repetition, presence, frequency = _strengths(params)
-    none = np.zeros(0, dtype=np.int64)
-    output, output_counts, prompt = none, none, none
-    if _penalised(params):
-        output, output_counts = np.unique(_valid(row.output_ids, vocab_size), return_counts=True)
-    if repetition != 1.0:
-        # Keyed by identity within this call only, during which `rows` keeps the list alive.
-        known = prompts.get(id(row.prompt_ids))
-        prompt = _valid(row.prompt_ids, vocab_size) if known is None else known
-        if known is None:
-            prompt = prompts[id(row.prompt_ids)] = np.unique(prompt)
-    biased = np.fromiter(given.keys(), dtype=np.int64, count=len(given))
-    addends_of_bias = np.fromiter(given.values(), dtype=np.float64, count=len(given))
-    inside = (biased >= 0) & (biased < vocab_size)
-    biased, addends_of_bias = biased[inside], addends_of_bias[inside]
-    banned = _valid(row.banned_ids, vocab_size)
-    ids = np.unique(np.concatenate([output, prompt, biased, banned]))
-    factor = np.ones(len(ids))
-    counts = np.zeros(len(ids), dtype=np.int64)
-    bias = np.zeros(len(ids))
-    at_output = np.searchsorted(ids, output)
-    counts[at_output] = output_counts
-    factor[at_output] = repetition
-    factor[np.searchsorted(ids, prompt)] = repetition
-    bias[np.searchsorted(ids, biased)] = addends_of_bias
-    bias[np.searchsorted(ids, banned)] = -np.inf
-    addend = bias - (counts * frequency + (counts > 0) * presence)
-    return _Changes(ids, factor, addend, counts, bias)
+def _uploaded(texts: Sequence[tuple[_Ids, _Ids]], width: int) -> Occurrences:
+    token_ids = np.zeros((len(texts), width), np.uint32)
+    counts = np.full((len(texts), width), _NO_ENTRY, np.int32)
+    for i, (ids, occurrences) in enumerate(texts):
+        token_ids[i, : len(ids)] = ids
+        counts[i, : len(ids)] = occurrences
+    return Occurrences(mx.array(token_ids), mx.array(counts))
 
 
-def _valid(ids: Sequence[int], vocab_size: int) -> _Ids:
+def _valid(ids: Sequence[int], vocab_size: int) -> npt.NDArray[Any]:
     array = np.asarray(ids, dtype=np.int64)
     return array[(array >= 0) & (array < vocab_size)]
