@@ -16,14 +16,14 @@ from vllm_mlx.core.constraints import (
     StructuralTags,
 )
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.checking import GrammarChecker
 from vllm_mlx.structured.grammar import grammar_of
 from vllm_mlx.structured.keywords import KEYWORDS
 
 
-def made(constraint: Constraint) -> str:
+def made(constraint: Constraint, checker: GrammarChecker) -> str:
     text = grammar_of(constraint, lambda text: None)
-    check_grammar(text)
+    checker.check(text)
     return text
 
 
@@ -114,29 +114,33 @@ HOPELESS: list[tuple[Any, str]] = [
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize(("schema", "reason"), HOPELESS, ids=range(len(HOPELESS)))
-def test_a_hopeless_schema_is_refused_with_the_reason(schema: Any, reason: str) -> None:
+def test_a_hopeless_schema_is_refused_with_the_reason(
+    schema: Any, reason: str, checker: GrammarChecker
+) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        made(JsonSchema(schema))
+        made(JsonSchema(schema), checker)
     assert reason in refusal.value.message
     assert len(refusal.value.message) < 500
 
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("keyword", [name for name, word in KEYWORDS.items() if word.treatment == "refused"])
-def test_a_refused_keyword_is_named_wherever_it_stands(keyword: str) -> None:
+def test_a_refused_keyword_is_named_wherever_it_stands(keyword: str, checker: GrammarChecker) -> None:
     for schema in (
         {keyword: True},
         {"properties": {"a": {keyword: True}}},
         {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{keyword: True}]}}},
     ):
         with pytest.raises(InvalidRequest, match=keyword.replace("$", r"\$")):
-            made(JsonSchema(schema))
+            made(JsonSchema(schema), checker)
 
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("keyword", [name for name, word in KEYWORDS.items() if word.treatment == "not used"])
-def test_a_keyword_that_says_nothing_changes_nothing(keyword: str) -> None:
-    assert made(JsonSchema({"type": "integer", keyword: {}})) == made(JsonSchema({"type": "integer"}))
+def test_a_keyword_that_says_nothing_changes_nothing(keyword: str, checker: GrammarChecker) -> None:
+    assert made(JsonSchema({"type": "integer", keyword: {}}), checker) == made(
+        JsonSchema({"type": "integer"}), checker
+    )
 
 
 HEAVY: list[Constraint] = [
@@ -160,8 +164,8 @@ HEAVY: list[Constraint] = [
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("constraint", HEAVY, ids=range(len(HEAVY)))
-def test_a_heavy_constraint_is_done_with(constraint: Constraint) -> None:
-    made(constraint)
+def test_a_heavy_constraint_is_done_with(constraint: Constraint, checker: GrammarChecker) -> None:
+    made(constraint, checker)
 
 
 WRONG: list[tuple[Constraint, str]] = [
@@ -192,6 +196,8 @@ WRONG: list[tuple[Constraint, str]] = [
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize(("constraint", "reason"), WRONG, ids=range(len(WRONG)))
-def test_a_wrong_constraint_is_refused_with_the_reason(constraint: Constraint, reason: str) -> None:
+def test_a_wrong_constraint_is_refused_with_the_reason(
+    constraint: Constraint, reason: str, checker: GrammarChecker
+) -> None:
     with pytest.raises(InvalidRequest, match=reason):
-        made(constraint)
+        made(constraint, checker)

@@ -191,7 +191,7 @@ def test_three_hundred_schemas_one_after_the_other(grammars: Grammars) -> None:
 
 def test_the_library_is_imported_by_whoever_uses_a_grammar_and_no_one_else() -> None:
     program = (
-        "import sys, vllm_mlx.engine.child, vllm_mlx.runners.text;"
+        "import sys, vllm_mlx.engine.child, vllm_mlx.runners.text, vllm_mlx.service.build;"
         "print([m for m in sys.modules if m.split('.')[0] == 'llguidance'])"
     )
     done = subprocess.run(
