@@ -65,9 +65,9 @@ class Gate:
     The grammar holds for what follows the thought. Where the prompt does not end inside one, a model that
     opens thoughts may do so with its first token; without a grammar it may open one at any time. A thought of
     as many tokens as the budget has is closed by force, token by token, or, if the closing tag has begun,
-    with the rest of it. What the family writes between a closing tag and the answer may stand there, unless the
-    grammar itself begins with it. Later thoughts of the text share the budget. A text with a grammar cannot end
-    while it thinks.
+    with the rest of it. What the family writes between a closing tag and the answer may stand there, unless
+    the grammar itself begins with it. Later thoughts of the text share the budget. A text with a grammar
+    cannot end while it thinks.
 
     It changes only with tokens that were read, so whoever is preempted, or computed again, finds it right.
 
