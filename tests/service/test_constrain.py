@@ -16,6 +16,7 @@ from vllm_mlx.core.requests import ChatInput, GenerateRequest, TextInput
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.registry import FORMATS
 from vllm_mlx.service.constrain import Constrainer
+from vllm_mlx.structured.checking import Names
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +29,7 @@ WRONG_CALL = '<tool_call>\n{"name": "f", "arguments": {"a": "x"}}\n</tool_call>'
 
 @pytest.fixture
 def constrainer() -> Iterator[Constrainer]:
-    made = Constrainer(FORMATS.get("hermes"), lambda text: None, max_pending=8)
+    made = Constrainer(FORMATS.get("hermes"), Names(), max_pending=8)
     yield made
     made.close()
 
@@ -133,7 +134,7 @@ async def test_many_schemas_are_forgotten_again(constrainer: Constrainer) -> Non
 
 @pytest.mark.requirement(63)
 async def test_more_than_may_wait_are_refused_as_overload() -> None:
-    constrainer = Constrainer(FORMATS.get("hermes"), lambda text: None, max_pending=1)
+    constrainer = Constrainer(FORMATS.get("hermes"), Names(), max_pending=1)
     heavy = Choice(tuple(f"value-{i}" for i in range(50_000)))
     first = asyncio.create_task(constrainer.grammar(chat(constraint=heavy)))
     await asyncio.sleep(0)
@@ -146,7 +147,7 @@ async def test_more_than_may_wait_are_refused_as_overload() -> None:
 
 @pytest.mark.requirement(63)
 async def test_labelled_output_is_not_constrained() -> None:
-    constrainer = Constrainer(FORMATS.get("harmony"), lambda text: None, max_pending=8)
+    constrainer = Constrainer(FORMATS.get("harmony"), Names(), max_pending=8)
     with pytest.raises(InvalidRequest, match="harmony"):
         await constrainer.grammar(chat(constraint=Regex("a")))
     assert await constrainer.grammar(GenerateRequest(input=TextInput("x"), constraint=Regex("a"))) is not None

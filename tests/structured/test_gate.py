@@ -76,6 +76,58 @@ def test_in_a_thought_anything_goes_but_an_end_and_then_the_grammar_begins() -> 
     assert gate.finished
 
 
+BREAK, TAB = 30, 31
+
+
+@pytest.mark.parametrize("written", [(), (BREAK,), (BREAK, TAB)])
+def test_line_breaks_between_thought_and_answer_are_no_part_of_the_grammar(written: tuple[int, ...]) -> None:
+    matcher = Exactly(1, 2)
+    gate = Gate(matcher, rules(in_thought=True, after_ids=(BREAK, TAB)), (END,))
+    take(gate, (7, CLOSE))
+    for token_id in written:
+        assert gate.allowed() == Allowed(matcher=matcher, also=(token_id,))
+        assert not gate.finished
+        gate.take(token_id)
+    take(gate, (1,))
+    assert gate.allowed() == Allowed(matcher=matcher)
+    take(gate, (2,))
+    assert gate.finished
+
+
+def test_between_thought_and_answer_stands_nothing_else() -> None:
+    for wrong in ((TAB,), (BREAK, BREAK), (BREAK, TAB, BREAK), (1, BREAK)):
+        gate = Gate(Exactly(1, 2), rules(in_thought=True, after_ids=(BREAK, TAB)))
+        gate.take(CLOSE)
+        with pytest.raises(InvalidGrammar):
+            take(gate, wrong)
+
+
+def test_an_answer_that_begins_with_a_line_break_keeps_it() -> None:
+    gate = Gate(Exactly(BREAK, 1), rules(in_thought=True, after_ids=(BREAK,)))
+    take(gate, (CLOSE, BREAK, 1))
+    assert gate.finished
+
+
+def test_what_is_written_by_force_has_its_line_breaks_already() -> None:
+    matcher = Exactly(1)
+    gate = Gate(matcher, rules(in_thought=True, budget=0, after_ids=(11,)))
+    take(gate, FORCED)
+    assert gate.allowed() == Allowed(matcher=matcher)
+
+
+def test_a_tag_completed_by_force_may_be_followed_by_line_breaks() -> None:
+    matcher = Exactly(1)
+    gate = Gate(matcher, rules(in_thought=True, budget=2, close_ids=(70, 71), after_ids=(BREAK,)))
+    take(gate, (5, 70, 71))
+    assert gate.allowed() == Allowed(matcher=matcher, also=(BREAK,))
+
+
+def test_without_a_grammar_line_breaks_are_text_like_any() -> None:
+    gate = Gate(None, rules(in_thought=True, after_ids=(BREAK,)))
+    take(gate, (CLOSE, BREAK, BREAK, 1))
+    assert gate.allowed() is None
+
+
 def test_the_first_token_may_open_a_thought() -> None:
     matcher = Exactly(1)
     gate = Gate(matcher, rules())

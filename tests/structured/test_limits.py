@@ -16,14 +16,14 @@ from vllm_mlx.core.constraints import (
     StructuralTags,
 )
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.checking import GrammarChecker
 from vllm_mlx.structured.grammar import grammar_of
 from vllm_mlx.structured.keywords import KEYWORDS
 
 
-def made(constraint: Constraint) -> str:
+def made(constraint: Constraint, checker: GrammarChecker) -> str:
     text = grammar_of(constraint, lambda text: None)
-    check_grammar(text)
+    checker.check(text)
     return text
 
 
@@ -114,29 +114,33 @@ HOPELESS: list[tuple[Any, str]] = [
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize(("schema", "reason"), HOPELESS, ids=range(len(HOPELESS)))
-def test_a_hopeless_schema_is_refused_with_the_reason(schema: Any, reason: str) -> None:
+def test_a_hopeless_schema_is_refused_with_the_reason(
+    schema: Any, reason: str, checker: GrammarChecker
+) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        made(JsonSchema(schema))
+        made(JsonSchema(schema), checker)
     assert reason in refusal.value.message
     assert len(refusal.value.message) < 500
 
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("keyword", [name for name, word in KEYWORDS.items() if word.treatment == "refused"])
-def test_a_refused_keyword_is_named_wherever_it_stands(keyword: str) -> None:
+def test_a_refused_keyword_is_named_wherever_it_stands(keyword: str, checker: GrammarChecker) -> None:
     for schema in (
         {keyword: True},
         {"properties": {"a": {keyword: True}}},
         {"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{keyword: True}]}}},
     ):
         with pytest.raises(InvalidRequest, match=keyword.replace("$", r"\$")):
-            made(JsonSchema(schema))
+            made(JsonSchema(schema), checker)
 
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("keyword", [name for name, word in KEYWORDS.items() if word.treatment == "not used"])
-def test_a_keyword_that_says_nothing_changes_nothing(keyword: str) -> None:
-    assert made(JsonSchema({"type": "integer", keyword: {}})) == made(JsonSchema({"type": "integer"}))
+def test_a_keyword_that_says_nothing_changes_nothing(keyword: str, checker: GrammarChecker) -> None:
+    assert made(JsonSchema({"type": "integer", keyword: {}}), checker) == made(
+        JsonSchema({"type": "integer"}), checker
+    )
 
 
 HEAVY: list[Constraint] = [
@@ -155,13 +159,28 @@ HEAVY: list[Constraint] = [
     Choice(tuple(f"value-{i}" for i in range(100_000))),
     Regex("(\\p{L}{1,500}\\s){1,500}"),
     Regex("(.*x.{30}y.*){5}"),
+    Lark('start: ("a" %json {"type": "null"} "b")+ // %json ((('),
+    Lark('start: "%json {" /%json/ | b\nb: %json true'),
+    Lark('start: start "a" | "b"'),
+    Lark('start: a start | ""\na: "" | a a'),
+    Lark('start: a\na: b "x"\nb: a "y" | "z"'),
+    Lark('start: a{1,100000}\na: "x" b\nb: "y"{1,1000}'),
+    Lark('start: (((("x"~1..100)~1..100)~1..100)~1..100)'),
+    Lark("start: " + " | ".join(f'"v{i}"' for i in range(5000))),
+    Lark("start: r0\n" + "".join(f"r{i}: r{i + 1}\n" for i in range(5000)) + 'r5000: "x"'),
+    Lark("start: A0\n" + "".join(f"A{i}: A{i + 1}\n" for i in range(5000)) + 'A5000: "x"'),
+    Lark("start: a0\n" + "".join(f"a{i}: a{i + 1} a{i + 1}\n" for i in range(40)) + 'a40: "x"'),
+    Lark("start: " + "a " * 3000 + '\na: "x"?'),
+    Lark("start: /(\\p{L}|\\p{N}|\\p{M}|\\p{S}){1,200}/ /[^\\p{L}]{1,2000}\\p{Greek}/"),
+    Lark("start: A\nA: /[a-z]*a[a-z]{12}/ & /[a-z]*b[a-z]{13}/ & ~/.*(a.{20}).*/"),
+    Lark('start: %regex { "substring_chars": "' + "abc" * 10_000 + '" }'),
 ]
 
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize("constraint", HEAVY, ids=range(len(HEAVY)))
-def test_a_heavy_constraint_is_done_with(constraint: Constraint) -> None:
-    made(constraint)
+def test_a_heavy_constraint_is_done_with(constraint: Constraint, checker: GrammarChecker) -> None:
+    made(constraint, checker)
 
 
 WRONG: list[tuple[Constraint, str]] = [
@@ -179,9 +198,25 @@ WRONG: list[tuple[Constraint, str]] = [
     (Lark("start: missing"), "missing"),
     (Lark("start x"), "Expected"),
     (Lark('{"grammars": [{"json_schema": {}}]}'), "Lark"),
-    (Lark("start: " + "(" * 5000 + '"a"' + ")" * 5000), "nested"),
+    (Lark("start: " + "(" * 5000 + '"a"' + ")" * 5000), "nests"),
+    (Lark("start: " + "[" * 201), "nests"),
     (Lark("start: A\nA: /" + "a" * 100_000 + "/"), "characters"),
-    (Lark('start: %json {"$ref": "http://127.0.0.1:9/x"}'), "does not fetch"),
+    (Lark('start: %json {"$ref": "http://127.0.0.1:9/x"}'), "fetched"),
+    (Lark('start: "a" | %json {"items": {"not": {}}} | b\nb: "x"'), "items.*'not'"),
+    (Lark('start: ("a" %json {"x-guidance": {"lenient": true}})'), "x-guidance"),
+    (Lark("start: %json 5"), "object, true or false"),
+    (Lark('start: %json {"type": '), "%json"),
+    (Lark("start: %json " + "[" * 60_000), "%json"),
+    (Lark("start: %json " + '{"items":' * 5000 + "{}" + "}" * 5000), "%json|levels"),
+    (Lark('start: %lark { start: "a" }'), "%lark"),
+    (Lark("start: A\nA: /(a{1000}){1000}/"), "repeats"),
+    (Lark("start: A\nA: B\nB: A"), "circular"),
+    (Lark("start: " + '"a"~5..1'), "repeat|greater|range|smaller|5"),
+    (Lark("start: @other"), "other"),
+    (Lark("%declare X\nstart: X"), "declare"),
+    (Lark("start: <|im_end|>"), "special token"),
+    (Lark("start: <[70000]>"), "range"),
+    (Lark("start: /a(?=b)/"), "look-around"),
     (StructuralTags((), ("<",)), "between 1"),
     (StructuralTags((StructuralTag("<a>", {}, ""),), ()), "triggers"),
     (StructuralTags((StructuralTag("<a>", {}, ""),), ("",)), "empty"),
@@ -192,6 +227,8 @@ WRONG: list[tuple[Constraint, str]] = [
 
 @pytest.mark.requirement(63)
 @pytest.mark.parametrize(("constraint", "reason"), WRONG, ids=range(len(WRONG)))
-def test_a_wrong_constraint_is_refused_with_the_reason(constraint: Constraint, reason: str) -> None:
+def test_a_wrong_constraint_is_refused_with_the_reason(
+    constraint: Constraint, reason: str, checker: GrammarChecker
+) -> None:
     with pytest.raises(InvalidRequest, match=reason):
-        made(constraint)
+        made(constraint, checker)

@@ -16,7 +16,8 @@ from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.registry import FORMATS
 from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.parsing.write import write_calls
-from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.check import check_grammar, tokens_of
+from vllm_mlx.structured.checking import Names
 from vllm_mlx.structured.grammar import answer_of
 from vllm_mlx.structured.tools import calls_grammar
 
@@ -102,6 +103,7 @@ NO_OPENING = (
     "llama3_json",
 )
 """Formats whose calls begin like any text."""
+BYTES = tokens_of(Names())
 REQUIRED = ToolChoice("required")
 CALLS = [("get_weather", {"city": "Zürich\n<b>", "days": 3, "unit": "celsius"}), ("clock", {"utc": True})]
 
@@ -109,7 +111,7 @@ CALLS = [("get_weather", {"city": "Zürich\n<b>", "days": 3, "unit": "celsius"})
 def grammar(name: str, tools: tuple[ToolSpec, ...], choice: ToolChoice, **more: Any) -> str:
     text = calls_grammar(FORMATS.get(name), tools, choice, lambda tag: None, **more)
     assert text is not None
-    check_grammar(text)
+    check_grammar(text, BYTES)
     return text
 
 

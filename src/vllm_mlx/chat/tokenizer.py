@@ -158,10 +158,10 @@ class Tokenizer:
         """The id of a token that was added to the vocabulary as a whole (tags, control tokens)."""
         return self._added.get(text)
 
-    def special_id(self, text: str) -> int | None:
-        """The id of a control token by its name; None for what the model spells as text."""
-        token_id = self._added.get(text)
-        return token_id if token_id in self.special_ids else None
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Control tokens by name; other texts the model spells."""
+        return {name: token_id for name, token_id in self._added.items() if token_id in self.special_ids}
 
     def chat_template(self, *, tools: bool = False) -> str | None:
         """The source of the model's chat template; the one for tools where the model has two."""

@@ -66,6 +66,8 @@ class ThinkingRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         budget: most tokens of thought, tags not counted; None for no bound.
         forced_ids: what is written once the budget is spent: a text that ends the thought, closing tag
             included; the tag alone if empty.
+        after_ids: what the family writes between a closing tag and the answer, such as line breaks. It may
+            stand there whatever form the answer must have.
     """
 
     close_ids: tuple[int, ...]
@@ -73,6 +75,7 @@ class ThinkingRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     in_thought: bool = False
     budget: int | None = None
     forced_ids: tuple[int, ...] = ()
+    after_ids: tuple[int, ...] = ()
 
 
 Constraint = JsonObject | JsonSchema | Regex | Choice | Lark | StructuralTags

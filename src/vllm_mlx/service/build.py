@@ -34,6 +34,7 @@ from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
 from vllm_mlx.service.tool_loop import LoopLimits, ToolLoop
+from vllm_mlx.structured.checking import Names
 
 RunnerFactory = Callable[[], Runner]
 
@@ -110,7 +111,11 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             template_defaults=template_defaults,
             max_pending=config.engine.max_queue,
         ),
-        constrainer=Constrainer(chosen.format, tokenizer.special_id, max_pending=config.engine.max_queue),
+        constrainer=Constrainer(
+            chosen.format,
+            Names.of(tokenizer.special_tokens, info.vocab_size),
+            max_pending=config.engine.max_queue,
+        ),
         chosen=chosen,
         engine=engine,
         info=info,

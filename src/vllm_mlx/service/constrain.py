@@ -15,7 +15,7 @@ import msgspec
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.parsing.format import OutputFormat
-from vllm_mlx.structured.check import check_grammar
+from vllm_mlx.structured.checking import GrammarChecker, Names
 from vllm_mlx.structured.grammar import answer_of, grammar_of
 from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.tools import calls_grammar
@@ -30,13 +30,14 @@ class Constrainer:
     """Makes the grammars of one model's requests; knows by what was asked, never by whom.
 
     Args:
-        special_id: the id of a control token of the model's by its name, None for other texts.
+        names: the model's ids and control tokens, which a grammar may name.
         max_pending: requests that may wait for a thread; one more is refused as overload.
     """
 
-    def __init__(self, output_format: OutputFormat, special_id: SpecialId, *, max_pending: int) -> None:
+    def __init__(self, output_format: OutputFormat, names: Names, *, max_pending: int) -> None:
         self._format = output_format
-        self._special_id = special_id
+        self._special_id: SpecialId = names.special.get
+        self._checker = GrammarChecker(names)
         self._max_pending = max_pending
         self._pending = 0
         self._kept: OrderedDict[bytes, str | None] = OrderedDict()
@@ -69,8 +70,9 @@ class Constrainer:
         return text
 
     def close(self) -> None:
-        """End the threads once they are idle."""
+        """End the threads once they are idle, and the processes at once."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._checker.close()
 
     def _make(self, request: GenerateRequest) -> str | None:
         chat = request.input if isinstance(request.input, ChatInput) else None
@@ -94,7 +96,7 @@ class Constrainer:
             )
         with _about(request.constraint_param):
             text = grammar_of(request.constraint, self._special_id)
-            check_grammar(text)
+            self._checker.check(text)
         return text
 
     def _of_calls(self, chat: ChatInput, request: GenerateRequest, *, only_strict: bool) -> str | None:
@@ -116,7 +118,7 @@ class Constrainer:
                 only_strict=only_strict,
             )
             if text is not None:
-                check_grammar(text)
+                self._checker.check(text)
         return text
 
     def _keep(self, key: bytes, text: str | None) -> None:

@@ -85,7 +85,8 @@ def _thinking_rules(
         close_ids=ids(tags.close),
         budget=budget,
         # As the models write it themselves; the line breaks are markup, which the parser drops.
-        forced_ids=ids(f"\n{tags.close}\n\n"),
+        forced_ids=ids(tags.end),
+        after_ids=ids(tags.end.partition(tags.close)[2]),
     )
 
 

@@ -1,14 +1,27 @@
-"""Whether a grammar compiles, found out without a model, and bounded."""
+"""A program that finds out whether grammars compile: one of its own, because a grammar may end it.
+
+It reads frames (`structured.checking`) from standard input, first a `Names`, then texts of grammars, and
+writes a `Verdict` for each. It ends itself where a grammar takes too much stack, memory or time: no grammar
+passes that would bring an engine, which has more of each, to its end.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from functools import cache
-from typing import Final
+import resource
+import signal
+import sys
+import threading
+from functools import partial
+from typing import IO, Final
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+import msgspec
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.structured.checking import Names, Verdict, read_frame, write_frame
+from vllm_mlx.structured.stack import STACK_BYTES, start_deep_thread
 
 LIMITS: Final = LLParserLimits(
     # 100,000 values of 15 characters take 2 million; at about 50,000 a millisecond.
@@ -17,24 +30,50 @@ LIMITS: Final = LLParserLimits(
     max_lexer_states=50_000,  # 2 kB each
     verbose_errors=False,
 )
+CPU_S: Final = 6.0
+"""Of processor time; the 100,000 values above take 1. An engine gives a grammar somewhat more."""
+WALL_S: Final = 60.0
+_STACK_BYTES: Final = STACK_BYTES // 2
+_MEMORY_BYTES: Final = 2**31 + _STACK_BYTES
+_RETIRED_BYTES: Final = 2**28
+"""Who has taken so much keeps it; a new one is started instead."""
+
 _MESSAGE_CHARS = 300
 _PLACE = re.compile(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ")
 """Places in the grammar that was made of the constraint say nothing to the caller."""
+_END_NAME = b"<|end of text, by vllm-mlx|>"
 
 
-@cache
-def _bytes() -> LLTokenizer:
-    """A vocabulary of the 256 bytes: what compiles over it compiles over any."""
-    return LLTokenizer("byte")
+class _ByteVocabulary:
+    """A model's ids and the names of its control tokens, over tokens of one byte: what compiles over these
+    compiles over any. Stands for a tokenizer towards `TokenizerWrapper`.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self.tokens = [b""] * names.vocab_size + [bytes((byte,)) for byte in range(256)] + [_END_NAME]
+        for name, token_id in names.special.items():
+            self.tokens[token_id] = name.encode()
+        self.eos_token_id = len(self.tokens) - 1
+        self.special_token_ids = [*sorted(names.special.values()), self.eos_token_id]
+        self.bos_token_id: int | None = None
+        self._first = names.vocab_size
+
+    def __call__(self, text: str) -> list[int]:
+        return [self._first + byte for byte in text.encode()]
 
 
-def check_grammar(text: str) -> None:
+def tokens_of(names: Names) -> LLTokenizer:
+    """What `check_grammar` compiles over."""
+    return LLTokenizer(TokenizerWrapper(_ByteVocabulary(names)))
+
+
+def check_grammar(text: str, tokens: LLTokenizer) -> None:
     """Compile a grammar and throw it away; Python's lock is not held meanwhile.
 
     Raises:
         InvalidRequest: it is no grammar, too complex, or lets nothing through; the message says which.
     """
-    matcher = LLMatcher(_bytes(), text, log_level=0, limits=LIMITS)
+    matcher = LLMatcher(tokens, text, log_level=0, limits=LIMITS)
     if not matcher.is_error():
         matcher.compute_bitmask()
     if matcher.is_error():
@@ -55,3 +94,63 @@ def _reason(error: str) -> str:
         reasons = [part.removeprefix("error: ") for part in error.splitlines() if part.startswith("error: ")]
         line = f"invalid regular expression: {'; '.join(reasons) or line.rpartition('(in regex): ')[2]}"
     return line.strip()[:_MESSAGE_CHARS]
+
+
+def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    first = read_frame(requests)
+    if first is None:
+        return
+    tokens = tokens_of(msgspec.msgpack.decode(first, type=Names))
+    write_frame(answers, msgspec.msgpack.encode(Verdict(None)))
+    while (frame := read_frame(requests)) is not None:
+        verdict = _bounded_verdict(msgspec.msgpack.decode(frame, type=str), tokens)
+        write_frame(answers, msgspec.msgpack.encode(verdict))
+        if verdict.last:
+            return
+
+
+def _bounded_verdict(text: str, tokens: LLTokenizer) -> Verdict:
+    # Both signals end the process, whatever it is doing.
+    signal.setitimer(signal.ITIMER_PROF, CPU_S)
+    signal.setitimer(signal.ITIMER_REAL, WALL_S)
+    told: list[str | None] = []
+    done = threading.Event()
+    start_deep_thread(partial(_judge, text, tokens, told, done), "grammar", _STACK_BYTES)
+    done.wait()
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    [reason] = told
+    return Verdict(reason, last=_peak_bytes() > _RETIRED_BYTES)
+
+
+def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threading.Event) -> None:
+    try:
+        check_grammar(text, tokens)
+    except InvalidRequest as refusal:
+        told.append(refusal.message)
+    except BaseException:  # noqa: BLE001  (whatever it is, the grammar brought it about)
+        os.abort()
+    else:
+        told.append(None)
+    done.set()
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main() -> None:
+    """Serve standard input until it ends."""
+    for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, _MEMORY_BYTES)):
+        try:
+            resource.setrlimit(limit, (most, most))
+        except (ValueError, OSError):  # macOS has no bound on address space
+            continue
+    for name in ("SIGPROF", "SIGALRM"):
+        signal.signal(signal.Signals[name], signal.SIG_DFL)
+    _serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()

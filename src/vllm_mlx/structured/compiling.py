@@ -6,12 +6,14 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
+from vllm_mlx.structured.stack import start_deep_thread
 
 if TYPE_CHECKING:
     from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
@@ -28,9 +30,6 @@ QUEUE_S: Final = 20.0
 _THREADS: Final = 2
 _GIVEN_UP: Final = 4
 """Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
-_STACK_BYTES: Final = 2**29
-"""The library descends into rules that refer to each other: on a common stack of 8 MB, 2,000 references of a
-JSON schema in a row end the process. Only what is used is ever taken."""
 _KEPT: Final = 256
 _KEPT_CHARS: Final = 2**24
 
@@ -167,7 +166,7 @@ class Grammars:
         while self._queue and len(self._working) < _THREADS:
             compilation = self._queue.popleft()
             self._working.add(compilation)
-            _start_deep_thread(self._work, compilation)
+            start_deep_thread(partial(self._work, compilation), "grammar")
 
     def _work(self, compilation: Compilation) -> None:
         result = self._compiled(compilation)
@@ -268,16 +267,3 @@ def grammars_of(folder: Path, vocab_size: int) -> Grammars:
         return compiler
 
     return Grammars(load)
-
-
-_stack_size = threading.Lock()
-
-
-def _start_deep_thread(work: Callable[[Compilation], None], compilation: Compilation) -> None:
-    """Start a daemon thread with a deep stack; the size is a setting of the process, so it is set back."""
-    with _stack_size:
-        before = threading.stack_size(_STACK_BYTES)
-        try:
-            threading.Thread(target=work, args=(compilation,), name="grammar", daemon=True).start()
-        finally:
-            threading.stack_size(before)

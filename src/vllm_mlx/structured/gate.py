@@ -55,6 +55,7 @@ class Allowed(NamedTuple):
 class _Place(Enum):
     START = auto()  # nothing said yet, and the model may open a thought before the grammar begins
     THOUGHT = auto()
+    AFTER = auto()  # between the thought and the grammar, where the family puts line breaks
     ANSWER = auto()
 
 
@@ -64,8 +65,9 @@ class Gate:
     The grammar holds for what follows the thought. Where the prompt does not end inside one, a model that
     opens thoughts may do so with its first token; without a grammar it may open one at any time. A thought of
     as many tokens as the budget has is closed by force, token by token, or, if the closing tag has begun,
-    with the rest of it. Later thoughts of the text share the budget. A text with a grammar cannot end while
-    it thinks.
+    with the rest of it. What the family writes between a closing tag and the answer may stand there, unless
+    the grammar itself begins with it. Later thoughts of the text share the budget. A text with a grammar
+    cannot end while it thinks.
 
     It changes only with tokens that were read, so whoever is preempted, or computed again, finds it right.
 
@@ -85,6 +87,7 @@ class Gate:
         self._forced: tuple[int, ...] = ()
         self._after_forced = _Place.ANSWER
         self._recent: tuple[int, ...] = ()
+        self._after: tuple[int, ...] = ()
         self._num_thought = 0
         if self._rules.in_thought:
             self._think()
@@ -133,6 +136,8 @@ class Gate:
         also = self._end_ids if self._matcher.complete else ()
         if self._place is _Place.START:
             also += self._rules.open_ids[:1]
+        elif self._place is _Place.AFTER:
+            also += self._after[:1]
         return Allowed(matcher=self._matcher, also=also)
 
     def take(self, token_id: int) -> None:
@@ -156,6 +161,10 @@ class Gate:
                 self._think()
         elif self._place is _Place.START and self._opens(token_id):
             self._force(self._rules.open_ids[1:], _Place.THOUGHT)
+        elif (
+            self._place is _Place.AFTER and token_id == self._after[0] and not self._matcher.allows(token_id)
+        ):
+            self._go_after(self._after[1:])
         else:
             self._place = _Place.ANSWER
             self._matcher.take(token_id)
@@ -163,7 +172,7 @@ class Gate:
     def _take_thought(self, token_id: int) -> None:
         self._recent = (*self._recent, token_id)[-max(1, len(self._rules.close_ids)) :]
         if self._recent == self._rules.close_ids:
-            self._go(_Place.ANSWER)
+            self._go(_Place.AFTER)
             return
         self._num_thought += 1
         self._close_if_spent()
@@ -193,7 +202,10 @@ class Gate:
         begun = next(
             (n for n in range(len(rules.close_ids) - 1, 0, -1) if self._recent[-n:] == rules.close_ids[:n]), 0
         )
-        self._force(rules.close_ids[begun:] if begun else rules.forced_ids or rules.close_ids, _Place.ANSWER)
+        if begun or not rules.forced_ids:
+            self._force(rules.close_ids[begun:], _Place.AFTER)
+        else:
+            self._force(rules.forced_ids, _Place.ANSWER)
 
     def _force(self, ids: tuple[int, ...], then: _Place) -> None:
         self._forced, self._after_forced = ids, then
@@ -202,3 +214,9 @@ class Gate:
 
     def _go(self, place: _Place) -> None:
         self._place, self._recent = place, ()
+        if place is _Place.AFTER:
+            self._go_after(self._rules.after_ids)
+
+    def _go_after(self, rest: tuple[int, ...]) -> None:
+        self._after = rest
+        self._place = _Place.AFTER if rest and self._matcher is not None else _Place.ANSWER

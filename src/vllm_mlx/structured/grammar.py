@@ -19,9 +19,9 @@ from vllm_mlx.structured import lark
 from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.pattern import check_repeats
 from vllm_mlx.structured.schema import MAX_ENUM_VALUES, MAX_SCHEMA_CHARS, read_schema
+from vllm_mlx.structured.written import read_lark
 
 MAX_REGEX_CHARS = 16 * 1024
-MAX_LARK_CHARS = 64 * 1024
 MAX_TAGS = 256
 
 
@@ -48,11 +48,7 @@ def grammar_of(constraint: Constraint, special_id: SpecialId) -> str:
     """
     match constraint:
         case Lark(text=text):
-            if len(text) > MAX_LARK_CHARS:
-                raise InvalidRequest(f"the grammar has more than {MAX_LARK_CHARS} characters")
-            if text.lstrip().startswith("{"):
-                raise InvalidRequest("a grammar is written in Lark; it cannot begin with a brace")
-            return text
+            return read_lark(text)
         case StructuralTags():
             return _tagged(constraint, special_id)
     answer = answer_of(constraint)

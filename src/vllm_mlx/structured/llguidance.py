@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
@@ -20,10 +20,15 @@ from vllm_mlx.core.errors import InvalidGrammar
 from vllm_mlx.structured.check import LIMITS
 
 Words = npt.NDArray[np.uint32]
-_Job = tuple[Future[None], list[tuple[Any, int]], Words]
+Places = list[tuple[Any, int]]
+"""The library's matchers, each with the row that is its own."""
+Compute = Callable[[Places, Words], None]
+_Job = tuple[Future[None], Places, Words]
 
-FILL_S: Final = 2.0
-"""What all masks of a step may take together; the slow ones' requests end. A usual mask takes 50 us."""
+FILL_S: Final = 0.5
+"""What all masks of a step may take together, while every other row waits; the slow ones' requests end.
+A usual mask takes 50 us; the rest is for machines that do much besides."""
+_LEAVE_S: Final = 2.0
 
 _END_NAME: Final = b"<|end of text, by vllm-mlx|>"
 _MESSAGE_CHARS: Final = 300
@@ -120,9 +125,14 @@ class Compiler:
 
 
 class MaskFiller:
-    """Fills the masks of many matchers on other threads, and waits for them only so long."""
+    """Fills the masks of many matchers on other threads, and waits for them only so long.
 
-    def __init__(self) -> None:
+    Args:
+        computing: makes what fills the rows of matchers; called on the thread that will use it.
+    """
+
+    def __init__(self, computing: Callable[[], Compute] | None = None) -> None:
+        self._computing = computing or _library_threads
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: Thread | None = None
 
@@ -145,9 +155,11 @@ class MaskFiller:
                 failed[i] = _message(matcher.raw)
         return failed
 
-    def _start(self, places: list[tuple[Any, int]], words: Words) -> Future[None]:
+    def _start(self, places: Places, words: Words) -> Future[None]:
         if self._thread is None:
-            self._thread = Thread(target=_fill_for_ever, args=(self._jobs,), name="masks", daemon=True)
+            self._thread = Thread(
+                target=_fill_for_ever, args=(self._jobs, self._computing), name="masks", daemon=True
+            )
             self._thread.start()
         done: Future[None] = Future()
         self._jobs.put((done, places, words))
@@ -158,7 +170,7 @@ class MaskFiller:
         thread = self._thread
         self._leave_thread()
         if thread is not None:
-            thread.join(FILL_S)
+            thread.join(_LEAVE_S)
 
     def _leave_thread(self) -> None:
         """It ends once it is done; another one takes over where there is more to do."""
@@ -167,13 +179,22 @@ class MaskFiller:
             self._jobs, self._thread = SimpleQueue(), None
 
 
-def _fill_for_ever(jobs: SimpleQueue[_Job | None]) -> None:
+def _library_threads() -> Compute:
     executor = LLExecutor(_THREADS)
+
+    def compute(places: Places, words: Words) -> None:
+        rows, width = words.shape
+        executor.unsafe_compute_mask_ptr(places, words.ctypes.data, 4 * width, rows)
+
+    return compute
+
+
+def _fill_for_ever(jobs: SimpleQueue[_Job | None], computing: Callable[[], Compute]) -> None:
+    compute = computing()
     while (job := jobs.get()) is not None:
         done, places, words = job
-        rows, width = words.shape
         try:
-            executor.unsafe_compute_mask_ptr(places, words.ctypes.data, 4 * width, rows)
+            compute(places, words)
         except Exception as error:  # noqa: BLE001  (raised again where it is waited for)
             done.set_exception(error)
         else:

@@ -1,0 +1,66 @@
+"""A form is asked of what follows the thought; line breaks between the two do not change the answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.scripted import Answer, scripted_service
+
+from vllm_mlx.core.constraints import JsonSchema, Regex
+from vllm_mlx.core.messages import Message, Text
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.core.results import ChoiceResult, fold
+from vllm_mlx.core.sampling import SamplingParams
+from vllm_mlx.core.tools import ToolChoice, ToolSpec
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement(63, 67)]
+
+ANSWER = '{"a": 1, "b": "x\\n\\ny"}'
+CALL = '<tool_call>\n{"name": "look", "arguments": {"a": 1}}\n</tool_call>'
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+BETWEEN = ["", "\n", "\n\n"]
+
+
+async def said(folder: Path, text: str, **more: Any) -> ChoiceResult:
+    chat = ChatInput(messages=(Message("user", (Text("Hi"),)),), **more.pop("chat", {}))
+    sampling = SamplingParams(max_tokens=120, temperature=0.0)
+    hub = scripted_service(folder, [Answer(text)])
+    await hub.start()
+    try:
+        result = await fold(hub.generate(GenerateRequest(input=chat, sampling=sampling, **more)))
+    finally:
+        await hub.aclose()
+    return result.choices[0]
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+@pytest.mark.parametrize("thought", ["<think>\nabc\n</think>", "<think></think>"])
+async def test_an_answer_after_a_thought_is_what_the_model_writes(
+    tmp_path: Path, thought: str, between: str
+) -> None:
+    text = thought + between + ANSWER
+    free = await said(tmp_path / "m", text)
+    bound = await said(tmp_path / "n", text, constraint=JsonSchema(SCHEMA))
+    assert (bound.reasoning, bound.text) == (free.reasoning, free.text)
+    assert bound.text == ANSWER
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+async def test_a_forced_call_after_a_thought_is_what_the_model_writes(tmp_path: Path, between: str) -> None:
+    tools = {"tools": (ToolSpec("look", parameters=SCHEMA),), "tool_choice": ToolChoice("required")}
+    choice = await said(tmp_path / "m", f"<think>\nabc\n</think>{between}{CALL}", chat=tools)
+    [call] = choice.tool_calls
+    assert (call.name, call.arguments) == ("look", '{"a": 1}')
+    assert not choice.text
+
+
+async def test_an_answer_without_a_thought_begins_with_its_form(tmp_path: Path) -> None:
+    choice = await said(tmp_path / "m", "\n\n7", constraint=Regex("[0-9]"))
+    assert choice.text in set("0123456789")

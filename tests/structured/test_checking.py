@@ -1,0 +1,117 @@
+"""Grammars that end a process end one that is there for it, and the next grammar finds another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.architecture.project import ROOT
+
+from vllm_mlx.core.errors import InvalidRequest, Overloaded
+from vllm_mlx.structured.checking import GrammarChecker, Names
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[GrammarChecker]:
+    """Checks for a model with a control token, and more names than ids."""
+    made = GrammarChecker(Names.of({"<|call|>": 150_003, "<|far|>": 160_000}, 151_000))
+    yield made
+    made.close()
+
+
+def chain(number: int) -> str:
+    return "start: a0\n" + "".join(f'a{i}: "x" a{i + 1}\n' for i in range(number)) + f'a{number}: "z"'
+
+
+def doubling(number: int) -> str:
+    """A terminal of 2^number characters."""
+    return "start: A0\n" + "".join(f"A{i}: A{i + 1} A{i + 1}\n" for i in range(number)) + f'A{number}: "x"'
+
+
+DEADLY = {
+    "a chain without an end": (chain(400_000), "complex"),
+    "a text that doubles and doubles": (doubling(60), "complex|too long|too big"),
+}
+
+
+@pytest.mark.requirement(63, 80)
+@pytest.mark.parametrize("what", DEADLY)
+def test_a_grammar_that_ends_its_process_is_refused_and_the_next_is_checked(
+    what: str, checker: GrammarChecker
+) -> None:
+    text, reason = DEADLY[what]
+    with pytest.raises(InvalidRequest, match=reason):
+        checker.check(text)
+    checker.check('start: "a"')
+
+
+@pytest.mark.requirement(63)
+def test_references_that_a_common_stack_could_not_hold_are_no_trouble(checker: GrammarChecker) -> None:
+    checker.check(chain(10_000))
+
+
+@pytest.mark.requirement(63)
+def test_several_grammars_are_checked_at_once_each_on_its_own(checker: GrammarChecker) -> None:
+    texts = [chain(400_000), 'start: "a"', "start: missing", 'start: "b"'] * 2
+
+    def outcome(text: str) -> str:
+        try:
+            checker.check(text)
+        except InvalidRequest as refusal:
+            return refusal.message
+        return "fine"
+
+    with ThreadPoolExecutor(4) as threads:
+        told = list(threads.map(outcome, texts))
+    assert told[:4] == told[4:]
+    assert [message == "fine" for message in told[:4]] == [False, True, False, True]
+
+
+@pytest.mark.requirement(63)
+@pytest.mark.parametrize("token", ["<|call|>", "<[150003]>", "<[0-150999]>", "<[*]>"])
+def test_a_grammar_may_name_the_models_tokens(token: str, model: GrammarChecker) -> None:
+    model.check(f'start: {token} "x"')
+
+
+@pytest.mark.requirement(63)
+@pytest.mark.parametrize(
+    "token", ["<|other|>", "<|far|>", "<[160000]>", "<[-1]>", "<[5-99999999999999999999]>", "<[]>", "<[x]>"]
+)
+def test_tokens_that_the_model_lacks_are_refused(token: str, model: GrammarChecker) -> None:
+    with pytest.raises(InvalidRequest):
+        model.check(f'start: {token} "x"')
+
+
+@pytest.mark.requirement(63)
+@pytest.mark.parametrize("text", ['start: "a\x00b"', "\x00", 'start: "a"\x00'])
+def test_a_byte_of_nothing_is_no_part_of_a_grammar(text: str, checker: GrammarChecker) -> None:
+    with pytest.raises(InvalidRequest):
+        checker.check(text)
+
+
+@pytest.mark.requirement(63)
+def test_half_a_character_is_refused(checker: GrammarChecker) -> None:
+    with pytest.raises(InvalidRequest, match="Unicode"):
+        checker.check('start: "\ud800"')
+
+
+def test_who_waits_when_it_is_closed_hears_so() -> None:
+    made = GrammarChecker(Names())
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(made.check, doubling(60))
+        made.close()
+        with pytest.raises((Overloaded, InvalidRequest)):
+            waiting.result()
+    with pytest.raises(Overloaded):
+        made.check('start: "a"')
+
+
+def test_the_program_ends_with_its_input() -> None:
+    command = [sys.executable, "-P", "-m", "vllm_mlx.structured.check"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, input=b"", env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
