@@ -113,7 +113,7 @@ async def test_a_tool_is_executed() -> None:
 @pytest.mark.parametrize(
     ("failure", "status", "kind"),
     [
-        (NotFound("no", code="mcp_tool_not_found"), 404, "not_found_error"),
+        (NotFound("no", code="mcp_tool_not_found"), 404, "invalid_request_error"),
         (DeadlineExceeded("late"), 504, "server_error"),
         (Unavailable("gone", retry_after_s=1, code="mcp_server_unavailable"), 503, "server_error"),
         (Overloaded("full"), 429, "rate_limit_error"),

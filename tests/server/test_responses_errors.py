@@ -82,7 +82,7 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (items(CALL, OUTPUT | {"call_id": None}), "input[1].call_id"),
     (items(CALL, OUTPUT | {"output": None}), "input[1].output"),
     (items(CALL, OUTPUT | {"output": {}}), "input[1].output"),
-    (items(CALL, OUTPUT | {"output": [IMAGE]}), "input[1].output[0].type"),
+    (items(CALL, OUTPUT | {"output": [IMAGE | {"type": "hologram"}]}), "input[1].output[0].type"),
     (items(CALL | {"call_id": ""}), "input[0].call_id"),
     (items(CALL | {"call_id": 5}), "input[0].call_id"),
     (items(CALL | {"name": ""}), "input[0].name"),

@@ -12,6 +12,7 @@ from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.media import TEXT_ONLY
 from vllm_mlx.server.openai.chat_schema import (
     ChatCompletionRequest,
     ChatMessage,
@@ -22,11 +23,10 @@ from vllm_mlx.server.openai.chat_schema import (
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
 
 MAX_TOOLS = 1024
-_TEXT_ONLY = "this model takes text only"
 REFUSED_FIELDS = {
     "functions": "functions are obsolete; use tools",
     "function_call": "function_call is obsolete; use tool_choice",
-    "audio": _TEXT_ONLY,
+    "audio": TEXT_ONLY,
     "web_search_options": "this server has no web search",
     "moderation": "this server has no moderation",
     "chat_template": "the chat template is the model's own",
@@ -208,7 +208,7 @@ def _message(message: ChatMessage, where: str) -> Message:
     if message.function_call is not None:
         raise _wrong(f"{where}.function_call", "is obsolete; use tool_calls")
     if message.audio is not None:
-        raise _wrong(f"{where}.audio", f"is not supported; {_TEXT_ONLY}")
+        raise _wrong(f"{where}.audio", f"is not supported; {TEXT_ONLY}")
     if message.tool_calls and message.role != "assistant":
         raise _wrong(f"{where}.tool_calls", "is for the assistant alone")
     if message.role == "assistant":
@@ -247,7 +247,7 @@ def _texts(content: str | Sequence[ContentPart], where: str) -> list[str]:
 
 def _part_text(part: ContentPart, where: str) -> str:
     if part.type not in ("text", "refusal"):
-        raise _wrong(f"{where}.type", f"is {shorten(part.type)!r}, but {_TEXT_ONLY}")
+        raise _wrong(f"{where}.type", f"is {shorten(part.type)!r}, but {TEXT_ONLY}")
     text = part.text if part.type == "text" else part.refusal
     if text is None:
         raise _wrong(f"{where}.{part.type}", "is missing")
