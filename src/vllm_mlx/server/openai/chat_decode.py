@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
@@ -87,8 +88,8 @@ def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
         choice = ToolChoice(given)
     elif given is not None:
         tools, choice = _chosen(given, tools)
-    if choice.mode == "required" and not tools:
-        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    if not body.mcp_tools:  # else there are more tools than these
+        check_choice(choice, {tool.name for tool in tools})
     return {
         "tools": tools,
         "tool_choice": choice,
@@ -101,18 +102,32 @@ def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple
     if given.type == "function":
         if given.function is None:
             raise _wrong("tool_choice.function", "is missing")
-        _check_known({given.function.name}, tools)
         return tools, ToolChoice("named", given.function.name)
     if given.allowed_tools is None:
         raise _wrong("tool_choice.allowed_tools", "is missing")
     # The others are not even shown: a model that does not know them cannot call them.
     names = {tool.function.name for tool in given.allowed_tools.tools}
-    _check_known(names, tools)
+    _check_known(names, {tool.name for tool in tools})
     return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
 
 
-def _check_known(names: set[str], tools: Sequence[ToolSpec]) -> None:
-    for name in sorted(names - {tool.name for tool in tools}):
+def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
+    """Whether there is what must be called.
+
+    Args:
+        names: of all tools on offer.
+
+    Raises:
+        InvalidRequest: there is not.
+    """
+    if choice.mode == "required" and not names:
+        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    if choice.name is not None:
+        _check_known({choice.name}, names)
+
+
+def _check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
+    for name in sorted(wanted - names):
         raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
 
 
