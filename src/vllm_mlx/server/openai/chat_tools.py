@@ -26,7 +26,7 @@ def answer(
     """
     offered = _offered(tool_loop, body, request)
     if body.mcp_tools and isinstance(request.input, ChatInput):
-        names = {tool.name for tool in (*request.input.tools, *offered)}
+        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
         check_choice(request.input.tool_choice, names)
     if not offered or tool_loop is None:
         return service.generate(request)
