@@ -21,6 +21,15 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith(f"vllm-mlx {vllm_mlx.__version__}")
 
 
+def test_a_switch_takes_one_place_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: vllm-mlx serve [MODEL] [--FLAG [VALUE] ...]\n\n")
+    assert "\n  --no-" not in shown
+    told = "".join(shown.split())  # long flags are broken at their hyphens
+    assert "[on;offby--no-enable-prefix-cache,--disable-prefix-cache]" in told
+
+
 def test_no_command_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 2
     assert "serve" in capsys.readouterr().err

@@ -208,7 +208,7 @@ def test_a_bad_value_is_refused_by_its_name(sdk: openai.OpenAI, given: dict[str,
 
 def test_a_route_that_is_not_there_is_not_found(tiny: Server) -> None:
     answer = tiny.get("/v1/nothing")
-    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "invalid_request_error")
 
 
 def test_any_key_will_do_and_none_too(tiny: Server) -> None:

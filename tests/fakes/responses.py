@@ -96,7 +96,7 @@ async def whole(client: httpx.AsyncClient, **fields: Any) -> Any:
     """A whole answer, checked."""
     response = await client.post("/v1/responses", json={"model": "default", "input": "hi"} | fields)
     assert response.status_code == 200, response.text
-    assert response.headers["x-request-id"] == response.json()["id"]
+    assert response.headers["x-request-id"].startswith("req_")
     return checked_response(response.json())
 
 

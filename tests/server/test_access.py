@@ -97,7 +97,7 @@ async def test_without_a_right_key_the_answer_is_401(
 ) -> None:
     response = await guarded.post("/v1/chat/completions", json=CHAT, headers=headers)
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
-    assert response.json()["error"]["type"] == "authentication_error"
+    assert response.json()["error"]["type"] == "invalid_request_error"
     assert "secret" not in response.text
     assert not service.requests
 

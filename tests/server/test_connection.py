@@ -118,3 +118,16 @@ def test_a_request_at_work_may_take_longer_than_a_client_may_stand_still(
     with connect(live()) as client, client.makefile("rb") as answer:
         client.sendall(REQUEST)
         assert any(b"late" in line for line in answer)
+
+
+def test_an_offer_of_another_protocol_is_passed_over_in_silence(
+    live: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    url = live(log_level="warning")
+    for offer in ("websocket", "h2c"):
+        upgrade = f"Connection: Upgrade\r\nUpgrade: {offer}\r\nSec-WebSocket-Key: x\r\n".encode()
+        with connect(url) as client:
+            client.settimeout(LIMIT_S)
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+    assert not caplog.records

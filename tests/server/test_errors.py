@@ -29,9 +29,9 @@ BODY = {"messages": [{"role": "user", "content": "hi"}]}
 ERRORS: list[tuple[AppError, int, str, str]] = [
     (InvalidRequest("bad", param="n"), 400, "invalid_request_error", "invalid_request"),
     (ContextOverflow("4096 < 5000"), 400, "invalid_request_error", "context_length_exceeded"),
-    (AuthenticationFailed("no key"), 401, "authentication_error", "invalid_api_key"),
+    (AuthenticationFailed("no key"), 401, "invalid_request_error", "invalid_api_key"),
     (PermissionDenied("no"), 403, "permission_error", "permission_denied"),
-    (ModelNotFound("no such model"), 404, "not_found_error", "model_not_found"),
+    (ModelNotFound("no such model"), 404, "invalid_request_error", "model_not_found"),
     (Overloaded("full", retry_after_s=2.2), 429, "rate_limit_error", "overloaded"),
     (Unavailable("gone"), 503, "server_error", "unavailable"),
     (ModelLoadError("incomplete"), 503, "server_error", "model_load_failed"),

@@ -11,9 +11,11 @@ import pytest
 
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.body import WireModel
+from vllm_mlx.server.mcp.execute import ExecuteRequest
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.completions_schema import CompletionRequest
 from vllm_mlx.server.openai.tokenize import DetokenizeRequest, TokenizeRequest
+from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
 
@@ -23,6 +25,10 @@ ROUTES: list[tuple[str, type[WireModel], dict[str, Any]]] = [
     ("/v1/completions", CompletionRequest, {"prompt": "hi"}),
     ("/v1/messages", MessagesRequest, {"messages": HI, "max_tokens": 5}),
     ("/v1/messages/count_tokens", CountTokensRequest, {"messages": HI}),
+    ("/v1/chat/completions/render", ChatCompletionRequest, {"messages": HI}),
+    ("/v1/responses", ResponsesRequest, {"input": "hi"}),
+    ("/v1/responses/input_tokens", CountInputRequest, {"input": "hi"}),
+    ("/v1/mcp/execute", ExecuteRequest, {"tool_name": "f"}),
     ("/tokenize", TokenizeRequest, {"prompt": "hi"}),
     ("/detokenize", DetokenizeRequest, {"tokens": [1]}),
 ]
@@ -68,5 +74,5 @@ async def test_each_field_takes_or_refuses_each_value(
             if response.status_code != 200:
                 assert response.json()["error"]["message"]
             elif response.headers["content-type"].startswith("text/event-stream"):
-                assert b'"error"' not in response.content
+                assert b'"error":{' not in response.content
     assert not caplog.records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -107,3 +108,17 @@ def test_a_body_that_ends_early_hurts_nobody(live: Callable[..., str]) -> None:
     url = live()
     exchange(url, b'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"prompt"')
     assert httpx.post(url + "/v1/completions", json={"prompt": "x"}, timeout=LIMIT_S).status_code == 200
+
+
+@pytest.mark.requirement(80)
+async def test_a_packed_body_is_refused_by_name(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    body = json.dumps({"prompt": "hi", "model": "default"}).encode()
+    for coding in ("gzip", "br", "x-unheard-of", "identity, gzip"):
+        response = await client.post(
+            "/v1/completions", content=gzip.compress(body), headers={"content-encoding": coding}
+        )
+        assert response.status_code == 415
+        assert response.json()["error"]["code"] == "unsupported_content_encoding"
+    assert not service.requests
+    plain = await client.post("/v1/completions", content=body, headers={"content-encoding": "Identity"})
+    assert plain.status_code == 200

@@ -18,6 +18,8 @@ from tests.fakes.wire import frames
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.core.errors import AppError, DeadlineExceeded, InternalError, NotFound, Overloaded, Unavailable
 from vllm_mlx.core.events import Finished, Started, TextDelta, ToolCallDelta, ToolCallStart
+from vllm_mlx.core.requests import ChatInput
+from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.replies import WorkReply
 from vllm_mlx.service.tool_loop import ToolLoop
@@ -52,6 +54,10 @@ async def client(
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=LIMIT_S) as http:
         yield http
+
+
+def named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
 
 
 async def test_servers_and_tools_are_listed() -> None:
@@ -113,7 +119,7 @@ async def test_a_tool_is_executed() -> None:
 @pytest.mark.parametrize(
     ("failure", "status", "kind"),
     [
-        (NotFound("no", code="mcp_tool_not_found"), 404, "not_found_error"),
+        (NotFound("no", code="mcp_tool_not_found"), 404, "invalid_request_error"),
         (DeadlineExceeded("late"), 504, "server_error"),
         (Unavailable("gone", retry_after_s=1, code="mcp_server_unavailable"), 503, "server_error"),
         (Overloaded("full"), 429, "rate_limit_error"),
@@ -237,12 +243,28 @@ async def test_a_tool_that_is_not_approved_goes_to_the_client() -> None:
         ({"mcp_tools": "box"}, "mcp_tools"),
         ({"mcp_tools": True, "tools": [{"type": "function", "function": {"name": "box__t"}}]}, "tools"),
         ({"mcp_tools": True, "continue_final_message": True}, "mcp_tools"),
+        ({"mcp_tools": True, "tool_choice": named("box__u")}, "tool_choice"),
+        ({"tool_choice": named("box__t")}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
     ],
 )
 async def test_what_does_not_go_together_is_refused(more: dict[str, Any], param: str) -> None:
     async with client(FakeToolService({"t": "five"})) as http:
         answer = await http.post("/v1/chat/completions", json=HELLO | more)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("choice", ["required", named("box__t")])
+async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(choice: Any) -> None:
+    service = model()
+    async with client(FakeToolService({"t": "five"}), service) as http:
+        asked = HELLO | {"mcp_tools": ["box"], "tool_choice": choice}
+        assert (await http.post("/v1/chat/completions", json=asked)).status_code == 200
+    first, second = (request.input for request in service.requests)
+    assert isinstance(first, ChatInput)
+    assert isinstance(second, ChatInput)
+    assert first.tool_choice.mode == ("required" if choice == "required" else "named")
+    assert second.tool_choice == ToolChoice()
 
 
 async def test_tools_can_be_offered_without_asking_and_declined() -> None:

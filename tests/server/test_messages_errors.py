@@ -130,7 +130,7 @@ async def test_a_long_silence_is_filled_with_pings() -> None:
         yield ""
 
     style = StreamStyle(lambda error: error_frame(error, "req_1"), end=b"", keep_alive=PING)
-    stream = EventStream(slow(), str.encode, style, {}, keep_alive_s=0.001)
+    stream = EventStream(slow(), str.encode, style, keep_alive_s=0.001)
     await stream({"type": "http"}, receive, send)
     events = named_events(b"".join(message.get("body", b"") for message in sent).decode())
     assert {event["type"] for event in events[:-1]} == {"ping"}
@@ -218,7 +218,10 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (called({**RESULT, "tool_use_id": "u"}), "messages[2].content[0].tool_use_id"),
     (called({"type": "tool_result"}), "messages[2].content[0].tool_use_id"),
     (called(RESULT, RESULT), "messages[2].content[1].tool_use_id"),
-    (called({**RESULT, "content": [IMAGE]}), "messages[2].content[0].content[0].type"),
+    (
+        called({**RESULT, "content": [{**IMAGE, "type": "hologram"}]}),
+        "messages[2].content[0].content[0].type",
+    ),
     (called({**RESULT, "content": [{"type": "text"}]}), "messages[2].content[0].content[0].text"),
     (called({**RESULT, "content": 5}), "messages[2].content[0].content"),
     (called({**RESULT, "content": [RESULT]}), "messages[2].content[0].content[0].type"),

@@ -63,6 +63,18 @@ async def test_documents_and_search_results_are_text_in_tags(
     assert prompt.messages[2].parts == (ToolResult("t", expected),)
 
 
+async def test_what_cannot_be_read_in_a_tools_result_is_named_to_the_model(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA"}}
+    use = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [text("a.png"), picture, pdf]}
+    prompt = await conversation(client, service, messages=[HI, turn("assistant", use), turn("user", result)])
+    expected = "a.png\n\n[image: this model takes text only]\n\n[document: this model takes text only]"
+    assert prompt.messages[2].parts == (ToolResult("t", expected),)
+
+
 async def test_a_system_prompt_in_mid_conversation_is_told_with_the_users_turn(
     client: httpx.AsyncClient, service: FakeModelService
 ) -> None:

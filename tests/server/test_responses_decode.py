@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from vllm_mlx.core.constraints import JsonObject, JsonSchema
 from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.server.responses.truncation import fitted
 from vllm_mlx.server.signatures import seal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(38)]
@@ -181,3 +183,45 @@ async def test_sampling_and_limits(client: httpx.AsyncClient, service: FakeModel
     assert {name: getattr(sampling, name) for name in fields} == fields
     assert (sampling.max_tokens, request.cut_to_context, request.cache_salt) == (9, True, "s")
     assert sampling.logprobs is None
+
+
+async def test_what_cannot_be_read_in_an_output_is_named_to_the_model(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    output = [
+        {"type": "input_text", "text": "a.png"},
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+        {"type": "input_file", "file_data": "AAAA"},
+    ]
+    answer = await whole(client, input=[CALL, OUTPUT | {"output": output}])
+    expected = "a.png\n\n[image: this model takes text only]\n\n[file: this model takes text only]"
+    read = service.requests[-1].input
+    assert isinstance(read, ChatInput)
+    assert read.messages[-1].parts == (ToolResult("c", expected),)
+    # The next turn reads what this one has read.
+    again = await prompt(client, service, input="Well?", previous_response_id=answer["id"])
+    assert again.messages[1].parts == (ToolResult("c", expected),)
+    listed = await client.get(f"/v1/responses/{answer['id']}/input_items")
+    assert [part["text"] for part in listed.json()["data"][0]["output"]] == expected.split("\n\n")
+
+
+class Counting(FakeModelService):
+    """A token a turn."""
+
+    async def tokenize(self, model: str, input: object, *, add_special_tokens: bool = True) -> list[int]:
+        assert isinstance(input, ChatInput)
+        return [0] * len(input.messages)
+
+
+async def test_finding_what_fits_copies_no_conversation_for_each_of_its_turns() -> None:
+    turns = tuple(Message("assistant" if i % 2 else "user", (Text("x"),)) for i in range(12_000))
+    service = Counting()
+    tracemalloc.start()
+    try:
+        chat = await fitted(service, "default", ChatInput(messages=turns), None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    context = service.card.max_model_len or 0
+    assert chat.messages == turns[-(context - context // 8) :]
+    assert peak < 8 * 2**20

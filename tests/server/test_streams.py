@@ -77,7 +77,7 @@ class Client:
 
 
 def streamed(events: AsyncGenerator[str, None], keep_alive_s: float) -> EventStream[str]:
-    return EventStream(events, lambda text: text.encode(), STREAM_STYLE, {}, keep_alive_s=keep_alive_s)
+    return EventStream(events, lambda text: text.encode(), STREAM_STYLE, keep_alive_s=keep_alive_s)
 
 
 @pytest.mark.anyio

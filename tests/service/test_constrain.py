@@ -152,3 +152,13 @@ async def test_labelled_output_is_not_constrained() -> None:
         await constrainer.grammar(chat(constraint=Regex("a")))
     assert await constrainer.grammar(GenerateRequest(input=TextInput("x"), constraint=Regex("a"))) is not None
     constrainer.close()
+
+
+@pytest.mark.requirement(63)
+async def test_numbers_of_any_length_in_a_schema_are_the_schemas_fault(constrainer: Constrainer) -> None:
+    huge = {"type": "integer", "minimum": 10**30}
+    with pytest.raises(InvalidRequest) as refused:
+        await constrainer.grammar(chat(constraint=JsonSchema(huge)))
+    assert refused.value.param == "response_format"
+    # A tool that need not be strict is served without it.
+    assert await constrainer.grammar(chat(ToolSpec("f", parameters={"properties": {"a": huge}}))) is None

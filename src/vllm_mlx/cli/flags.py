@@ -115,8 +115,7 @@ def flags_of(one: Setting) -> list[str]:
     on = [flag_of(one.name), *one.rule.aliases]
     if one.kind is not bool:
         return on
-    off = [] if one.rule.always_on else [_off(flag_of(one.name))]
-    return [*on, *off, *one.rule.off_aliases]
+    return [*on, *_off_flags(one)]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +180,7 @@ def _reader(one: Setting) -> Any:
 
 def _add_switch(group: Any, one: Setting) -> None:
     on = [flag_of(one.name), *one.rule.aliases]
-    off = [flag for flag in flags_of(one) if flag not in on]
+    off = _off_flags(one)
     group.add_argument(
         *on, dest=one.name, default=argparse.SUPPRESS, action="store_const", const=True, help=_help(one)
     )
@@ -192,12 +191,13 @@ def _add_switch(group: Any, one: Setting) -> None:
             default=argparse.SUPPRESS,
             action="store_const",
             const=False,
-            help=f"the opposite of {on[0]}",
+            help=argparse.SUPPRESS,  # the line of the flag itself says how it is switched off
         )
 
 
-def _off(flag: str) -> str:
-    return "--no-" + flag.removeprefix("--")
+def _off_flags(one: Setting) -> list[str]:
+    named = [] if one.rule.always_on else ["--no-" + flag_of(one.name).removeprefix("--")]
+    return [*named, *one.rule.off_aliases]
 
 
 def _metavar(one: Setting) -> str:
@@ -212,7 +212,9 @@ def _help(one: Setting) -> str:
         text += "; several with commas, or the flag again"
     if one.default in (None, ()) or one.rule.always_on:
         return text.replace("%", "%%")
-    shown = ("on" if one.default else "off") if one.kind is bool else one.default
+    shown = one.default
+    if one.kind is bool:
+        shown = f"on; off by {', '.join(_off_flags(one))}" if one.default else "off"
     return f"{text} [{shown}]".replace("%", "%%")
 
 

@@ -10,7 +10,7 @@ from vllm_mlx.cli import serve
 from vllm_mlx.cli.flags import USAGE_ERROR, Parser
 
 COMMANDS = (serve,)
-_ABOUT = "Serve models with MLX over the OpenAI API."
+_ABOUT = "Serve models with MLX over the OpenAI and the Anthropic API."
 _NEXT = "`vllm-mlx COMMAND --help` shows a command's flags; `vllm-mlx serve` alone serves the bundled model."
 
 

@@ -17,12 +17,20 @@ from vllm_mlx.mcp.config import BadMcpConfig
 from vllm_mlx.models.backend import check_backend, require_backend
 
 NO_BACKEND = 2
+_ABOUT = (
+    "Serve one model over HTTP. Any flag can stand in the file of --config too, without its dashes; a flag "
+    "given here wins. A switch --X of the file is taken back with --no-X. In brackets: what holds if nothing "
+    "is said."
+)
 
 
 def add_parser(commands: Any) -> None:
     """Add the command to the program's parser."""
     parser = commands.add_parser(
-        "serve", help="serve a model over HTTP", description="Serve one model over HTTP."
+        "serve",
+        help="serve a model over HTTP",
+        usage="vllm-mlx serve [MODEL] [--FLAG [VALUE] ...]",
+        description=_ABOUT,
     )
     parser.add_argument(
         "model",

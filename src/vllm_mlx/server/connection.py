@@ -21,7 +21,8 @@ class PatientConnection(H11Protocol):
 
     A client that takes nothing would keep its request's rows and texts for ever, one that sends nothing its
     connection, and one that sends a byte now and then both. Closing would wait for the client to read, so the
-    connection is aborted: for the request that is as if the client had left.
+    connection is aborted: for the request that is as if the client had left. One that ends its own side has
+    left: whether it would still read is known only when it is written to, long after its tokens were made.
     """
 
     stall_s = STALL_S

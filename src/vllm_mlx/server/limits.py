@@ -1,4 +1,4 @@
-"""Caps on headers and bodies, before anything reads them."""
+"""What headers say of a request that is too large or packed, before anything reads it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ MAX_HEADER_BYTES = 32 * 1024
 
 
 class RequestLimits(HttpMiddleware):
-    """ASGI middleware that refuses a request whose headers or body are over the cap.
+    """ASGI middleware that refuses a request whose headers or body are over the cap, or whose body is packed.
 
     A `Content-Length` over the cap is refused unread. A body without a length, or with one that lies, is
-    counted while it arrives, and the reader gets `PayloadTooLarge`.
+    counted while it arrives, and the reader gets `PayloadTooLarge`. A compressed body is refused: how large
+    it is would be known only when it is too late.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, errors: ErrorResponses) -> None:
@@ -40,6 +41,14 @@ class RequestLimits(HttpMiddleware):
             return
         if length is not None and (len(length) > 18 or int(length) > self._max_body_bytes):
             await self._errors.refuse(self._too_large(), scope, receive, send)
+            return
+        encodings = [value for name, value in headers if name == b"content-encoding"]
+        if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
+            packed = InvalidRequest(
+                "Content-Encoding is not supported: send the body as it is.",
+                code="unsupported_content_encoding",
+            )
+            await self._errors.refuse(packed, scope, receive, send, status=415)
             return
         await self._app(scope, self._counted(receive), send)
 

@@ -79,20 +79,17 @@ class WholeReply(Response, Generic[E]):
         events: AsyncGenerator[E, None],
         add: Callable[[E], None],
         body: Callable[[], bytes],
-        headers: dict[str, str],
     ) -> None:
-        super().__init__(headers=headers)
+        super().__init__()
         self._events = events
         self._add = add
         self._body = body
-        self._extra_headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Play the events, then send. An `AppError` of the events is left to the error handlers."""
         body = await while_connected(receive, self._collect())
         if body is not None:
-            response = Response(body, headers=self._extra_headers, media_type="application/json")
-            await response(scope, receive, send)
+            await Response(body, media_type="application/json")(scope, receive, send)
 
     async def _collect(self) -> bytes:
         try:
@@ -135,11 +132,10 @@ class EventStream(Response, Generic[E]):
         events: AsyncGenerator[E, None],
         frames: Callable[[E], bytes],
         style: StreamStyle,
-        headers: dict[str, str],
         *,
         keep_alive_s: float = KEEP_ALIVE_S,
     ) -> None:
-        super().__init__(headers=sse.HEADERS | headers)
+        super().__init__(headers=sse.HEADERS)
         del self.headers["content-length"]
         self._events = events
         self._frames = frames

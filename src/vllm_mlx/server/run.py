@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import resource
@@ -27,6 +28,17 @@ _GRACE_S = 10
 """After the drain, what connections get to send their last bytes."""
 _KEEP_ALIVE_S = 65
 """An idle connection outlives the pools of usual clients and proxies, so that they close first."""
+
+_ABOUT_UPGRADES = ("Unsupported upgrade request", "No supported WebSocket library")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether to log what uvicorn says.
+
+    A client may offer another protocol and go on in HTTP when nobody takes it up: Java's does in every first
+    request. uvicorn warns each time, and advises to install what this server would not use.
+    """
+    return not record.getMessage().startswith(_ABOUT_UPGRADES)
 
 
 def serve(
@@ -119,6 +131,7 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=math.ceil(config.shutdown_timeout) + _GRACE_S,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._service = service
         self._tool_loop = tool_loop
         self._shutdown_timeout_s = config.shutdown_timeout

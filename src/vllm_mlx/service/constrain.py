@@ -136,8 +136,9 @@ def _key(request: GenerateRequest) -> bytes:
     asked: list[object] = [request.constraint, request.constraint_param]
     if isinstance(request.input, ChatInput):
         asked += request.input.tools, request.input.tool_choice, request.input.parallel_tool_calls
-    # Not sorted: the order of a schema's properties is the order of the answer's.
-    return hashlib.sha256(msgspec.msgpack.encode(asked)).digest()
+    # Not sorted: the order of a schema's properties is the order of the answer's. JSON, because a schema may
+    # hold numbers of any length.
+    return hashlib.sha256(msgspec.json.encode(asked)).digest()
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,8 +27,9 @@ Headers = list[tuple[bytes, bytes]]
 class RequestLog(HttpMiddleware):
     """ASGI middleware around everything else: gives each answer its ids, answers faults, writes the line.
 
-    `x-request-id` is the client's own id where it sent one, else the answer's. A client's id is only
-    repeated: inside the server requests have ids of our own, which nobody can make equal.
+    `request-id` is ours, which the engine and Anthropic's errors name too; so is `x-request-id`, except that
+    a client which sent one gets its own back. It is only repeated: inside the server requests have ids that
+    nobody can make equal.
 
     Args:
         enabled: write the lines; the ids come anyway.
@@ -81,14 +81,7 @@ def _template(scope: Scope) -> str:
 
 def _tagged(headers: Headers, scope: Scope) -> tuple[Headers, bytes]:
     """The headers with both names of the id, and the id that the client sees."""
-    own = _value(headers, _OPENAI) or _value(headers, _ANTHROPIC) or request_id(scope).encode()
-    theirs = _value(scope["headers"], _OPENAI)
-    shown = theirs if theirs and _SANE_ID.fullmatch(theirs) else own
-    rest = [item for item in headers if item[0] != _OPENAI]
-    if _value(rest, _ANTHROPIC) is None:
-        rest.append((_ANTHROPIC, own))
-    return [*rest, (_OPENAI, shown)], shown
-
-
-def _value(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes | None:
-    return next((value for name, value in headers if name == wanted), None)
+    own = request_id(scope).encode()
+    theirs = next((value for name, value in scope["headers"] if name == _OPENAI), b"")
+    shown = theirs if _SANE_ID.fullmatch(theirs) else own
+    return [*headers, (_ANTHROPIC, own), (_OPENAI, shown)], shown

@@ -11,14 +11,15 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Part, Reasoning, Text, ToolCall, ToolResult
 from vllm_mlx.server.anthropic.messages_schema import InputBlock, Source
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.media import TEXT_ONLY, placeholder
 from vllm_mlx.server.signatures import unseal
 
 T = TypeVar("T")
 
+_TEXT_SOURCES = ("text", "content")
+
 BETWEEN = "\n\n"
 """Blocks are paragraphs of their own; templates would glue them together."""
-
-_TEXT_ONLY = "this model takes text only"
 
 
 def user_part(block: InputBlock, where: str) -> Part:
@@ -30,7 +31,7 @@ def user_part(block: InputBlock, where: str) -> Part:
     if block.type != "tool_result":
         return Text(_content_text(block, where))
     call_id = given(block.tool_use_id, f"{where}.tool_use_id")
-    text = _texts(block.content or "", f"{where}.content")
+    text = _result(block.content or "", f"{where}.content")
     # Chat templates have no place for the mark, so it is said in words.
     return ToolResult(call_id, f"Error: {text}" if block.is_error else text)
 
@@ -62,7 +63,7 @@ def plain_text(block: InputBlock, where: str) -> str:
         InvalidRequest: it is something else.
     """
     if block.type in ("image", "document"):
-        raise wrong(f"{where}.type", f"is {block.type!r}, but {_TEXT_ONLY}")
+        raise wrong(f"{where}.type", f"is {block.type!r}, but {TEXT_ONLY}")
     if block.type != "text":
         raise wrong(f"{where}.type", f"{shorten(block.type)!r} is not supported here")
     if block.text is None:
@@ -78,6 +79,21 @@ def _content_text(block: InputBlock, where: str) -> str:
             return _search_result(block, where)
         case _:
             return plain_text(block, where)
+
+
+def _result(content: str | Sequence[InputBlock], where: str) -> str:
+    if isinstance(content, str):
+        return content
+    return BETWEEN.join(
+        placeholder(block.type) if _is_media(block) else _content_text(block, f"{where}[{i}]")
+        for i, block in enumerate(content)
+    )
+
+
+def _is_media(block: InputBlock) -> bool:
+    if block.type == "document":
+        return isinstance(block.source, Source) and block.source.type not in _TEXT_SOURCES
+    return block.type == "image"
 
 
 def _texts(content: str | Sequence[InputBlock] | None, where: str) -> str:

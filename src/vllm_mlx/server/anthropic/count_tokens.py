@@ -7,12 +7,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vllm_mlx.server.anthropic.errors import REQUEST_ID
 from vllm_mlx.server.anthropic.messages_decode import decode_prompt, model_name
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
-from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
 
 
@@ -28,7 +26,6 @@ def routes(service: ModelService) -> APIRouter:
         ids = await service.tokenize(model_name(body), prompt)
         return Response(
             msgspec.json.encode({"input_tokens": len(ids)}),
-            headers={REQUEST_ID: request_id(request.scope)},
             media_type="application/json",
         )
 

@@ -32,9 +32,6 @@ NO_THREADS = "thread_unsupported_request"
 """Anthropic's code for a conversation that the server cannot hold. The tool runner of its package asks for
 one, and at this code goes on by sending all turns itself."""
 
-REQUEST_ID = "request-id"
-"""The header that carries the request's id."""
-
 
 class AnthropicErrorFields(BaseModel):
     """What went wrong."""
@@ -53,10 +50,7 @@ class AnthropicError(BaseModel):
 
 def error_response(error: AppError, status: int, scope: Scope) -> Response:
     """The answer to a request that failed."""
-    identity = request_id(scope)
-    return Response(
-        _body(error, status, identity), status, {REQUEST_ID: identity}, media_type="application/json"
-    )
+    return Response(_body(error, status, request_id(scope)), status, media_type="application/json")
 
 
 def error_frame(error: AppError, identity: str) -> bytes:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vllm_mlx.server.anthropic.errors import REQUEST_ID, error_frame
+from vllm_mlx.server.anthropic.errors import error_frame
 from vllm_mlx.server.anthropic.messages_decode import decode, model_name, shows_thinking
 from vllm_mlx.server.anthropic.messages_encode import PING, MessageAnswer, MessagesEncoder, frames
 from vllm_mlx.server.anthropic.messages_schema import MessagesRequest
@@ -35,11 +35,10 @@ def routes(service: ModelService) -> APIRouter:
             show_thinking=shows_thinking(body),
             parallel_tool_calls=not one_call_at_most(body.tool_choice),
         )
-        headers = {REQUEST_ID: identity}
         if body.stream:
             style = StreamStyle(lambda error: error_frame(error, identity), end=b"", keep_alive=PING)
-            return EventStream(events, lambda event: frames(encoder.encode(event)), style, headers)
+            return EventStream(events, lambda event: frames(encoder.encode(event)), style)
         answer = MessageAnswer()
-        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body, headers)
+        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body)
 
     return router

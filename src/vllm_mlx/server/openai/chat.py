@@ -16,6 +16,7 @@ from vllm_mlx.server.openai.envelope import Envelope
 from vllm_mlx.server.openai.errors import STREAM_STYLE
 from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
 from vllm_mlx.server.replies import EventStream, WholeReply
+from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop
 
@@ -31,18 +32,15 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         usage = wants_usage(body)
         model = service.model(model_name(body.model)).id
         envelope = Envelope("chatcmpl", model, tier=body.service_tier is not None)
-        wanted = await beside_the_loop(request, lambda: decode(body, envelope.id))
+        wanted = await beside_the_loop(request, lambda: decode(body, request_id(request.scope)))
         events = answer_of(service, tool_loop, body, wanted)
         encoder = ChatEncoder(
             logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False
         )
-        headers = {"x-request-id": envelope.id}
         if body.stream:
             stream = ChatStream(envelope, usage=usage)
-            return EventStream(
-                events, lambda event: stream.frame(encoder.encode(event)), STREAM_STYLE, headers
-            )
+            return EventStream(events, lambda event: stream.frame(encoder.encode(event)), STREAM_STYLE)
         answer = ChatAnswer(envelope)
-        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body, headers)
+        return WholeReply(events, lambda event: answer.add(encoder.encode(event)), answer.body)
 
     return router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
@@ -12,6 +13,7 @@ from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.media import TEXT_ONLY
 from vllm_mlx.server.openai.chat_schema import (
     ChatCompletionRequest,
     ChatMessage,
@@ -22,11 +24,10 @@ from vllm_mlx.server.openai.chat_schema import (
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
 
 MAX_TOOLS = 1024
-_TEXT_ONLY = "this model takes text only"
 REFUSED_FIELDS = {
     "functions": "functions are obsolete; use tools",
     "function_call": "function_call is obsolete; use tool_choice",
-    "audio": _TEXT_ONLY,
+    "audio": TEXT_ONLY,
     "web_search_options": "this server has no web search",
     "moderation": "this server has no moderation",
     "chat_template": "the chat template is the model's own",
@@ -87,8 +88,8 @@ def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
         choice = ToolChoice(given)
     elif given is not None:
         tools, choice = _chosen(given, tools)
-    if choice.mode == "required" and not tools:
-        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    if not body.mcp_tools:  # else there are more tools than these
+        check_choice(choice, {tool.name for tool in tools})
     return {
         "tools": tools,
         "tool_choice": choice,
@@ -101,18 +102,32 @@ def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple
     if given.type == "function":
         if given.function is None:
             raise _wrong("tool_choice.function", "is missing")
-        _check_known({given.function.name}, tools)
         return tools, ToolChoice("named", given.function.name)
     if given.allowed_tools is None:
         raise _wrong("tool_choice.allowed_tools", "is missing")
     # The others are not even shown: a model that does not know them cannot call them.
     names = {tool.function.name for tool in given.allowed_tools.tools}
-    _check_known(names, tools)
+    _check_known(names, {tool.name for tool in tools})
     return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
 
 
-def _check_known(names: set[str], tools: Sequence[ToolSpec]) -> None:
-    for name in sorted(names - {tool.name for tool in tools}):
+def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
+    """Whether there is what must be called.
+
+    Args:
+        names: of all tools on offer.
+
+    Raises:
+        InvalidRequest: there is not.
+    """
+    if choice.mode == "required" and not names:
+        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    if choice.name is not None:
+        _check_known({choice.name}, names)
+
+
+def _check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
+    for name in sorted(wanted - names):
         raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
 
 
@@ -208,7 +223,7 @@ def _message(message: ChatMessage, where: str) -> Message:
     if message.function_call is not None:
         raise _wrong(f"{where}.function_call", "is obsolete; use tool_calls")
     if message.audio is not None:
-        raise _wrong(f"{where}.audio", f"is not supported; {_TEXT_ONLY}")
+        raise _wrong(f"{where}.audio", f"is not supported; {TEXT_ONLY}")
     if message.tool_calls and message.role != "assistant":
         raise _wrong(f"{where}.tool_calls", "is for the assistant alone")
     if message.role == "assistant":
@@ -247,7 +262,7 @@ def _texts(content: str | Sequence[ContentPart], where: str) -> list[str]:
 
 def _part_text(part: ContentPart, where: str) -> str:
     if part.type not in ("text", "refusal"):
-        raise _wrong(f"{where}.type", f"is {shorten(part.type)!r}, but {_TEXT_ONLY}")
+        raise _wrong(f"{where}.type", f"is {shorten(part.type)!r}, but {TEXT_ONLY}")
     text = part.text if part.type == "text" else part.refusal
     if text is None:
         raise _wrong(f"{where}.{part.type}", "is missing")

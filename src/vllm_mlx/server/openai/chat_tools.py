@@ -8,6 +8,7 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.mcp.tools import OfferedTool
+from vllm_mlx.server.openai.chat_decode import check_choice
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop
@@ -19,10 +20,14 @@ def answer(
     """The events of a chat: of one turn, or with tools that run between turns.
 
     Raises:
-        InvalidRequest: `mcp_tools` asks for what is not there, or for a request that it cannot go with.
+        InvalidRequest: `mcp_tools` asks for what is not there, or for a request that it cannot go with, or
+            `tool_choice` for a tool that is not there.
         Unavailable: it names a server that is not ready.
     """
     offered = _offered(tool_loop, body, request)
+    if body.mcp_tools and isinstance(request.input, ChatInput):
+        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
+        check_choice(request.input.tool_choice, names)
     if not offered or tool_loop is None:
         return service.generate(request)
     return tool_loop.run(service.generate, request, offered, parallel=body.parallel_tool_calls is not False)

@@ -16,6 +16,7 @@ from vllm_mlx.server.openai.envelope import Envelope
 from vllm_mlx.server.openai.errors import STREAM_STYLE
 from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
 from vllm_mlx.server.replies import EventStream, WholeReply
+from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
 
 
@@ -29,18 +30,15 @@ def routes(service: ModelService) -> APIRouter:
         body = await read_body(request, CompletionRequest)
         usage = wants_usage(body)
         envelope = Envelope("cmpl", service.model(model_name(body.model)).id)
-        requests = await beside_the_loop(request, lambda: decode(body, envelope.id))
+        requests = await beside_the_loop(request, lambda: decode(body, request_id(request.scope)))
         events = merge([service.generate(each) for each in requests])
         encoder = CompletionEncoder(
             prompts=len(requests), n=requests[0].sampling.n, logprobs=body.logprobs is not None
         )
-        headers = {"x-request-id": envelope.id}
         if body.stream:
             stream = CompletionStream(envelope, usage=usage)
-            return EventStream(
-                events, lambda event: stream.frame(encoder.encode(*event)), STREAM_STYLE, headers
-            )
+            return EventStream(events, lambda event: stream.frame(encoder.encode(*event)), STREAM_STYLE)
         answer = CompletionAnswer(envelope)
-        return WholeReply(events, lambda event: answer.add(encoder.encode(*event)), answer.body, headers)
+        return WholeReply(events, lambda event: answer.add(encoder.encode(*event)), answer.body)
 
     return router

@@ -12,10 +12,9 @@ from vllm_mlx.server import sse
 from vllm_mlx.server.errors import MESSAGE_CHARS, shorten, status_of
 from vllm_mlx.server.replies import StreamStyle
 
+# 401 and 404 are `invalid_request_error` at OpenAI, too; what is wrong is in `code`.
 _TYPES = {
-    401: "authentication_error",
     403: "permission_error",
-    404: "not_found_error",
     429: "rate_limit_error",
 }
 

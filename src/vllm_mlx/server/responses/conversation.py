@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from vllm_mlx.server.responses.encode import new_id
+from vllm_mlx.server.responses.items_decode import unread_media
 from vllm_mlx.server.responses.schema import ContentPart, CountInputRequest, InputItem
 from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredResponse
 from vllm_mlx.server.responses.tools_decode import wrong
@@ -136,5 +137,8 @@ def _parts(parts: Sequence[ContentPart]) -> list[dict[str, Any]]:
 def _part(part: ContentPart) -> dict[str, Any]:
     if part.type == "refusal":
         return {"type": "refusal", "refusal": part.refusal}
+    missing = unread_media(part)
+    if missing is not None:
+        return {"type": "input_text", "text": missing}
     annotations: dict[str, Any] = {"annotations": []} if part.type == "output_text" else {}
     return {"type": part.type, "text": part.text, **annotations}

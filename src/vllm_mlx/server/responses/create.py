@@ -12,6 +12,7 @@ from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.callers import owner
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
+from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.answer import Framer, StreamedAnswer, WholeAnswer
 from vllm_mlx.server.responses.conversation import assemble, look_up
@@ -39,7 +40,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
 
         def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
             conversation, toolbox = assemble(body, earlier), decode_tools(body)
-            generation = decode(body, toolbox, conversation, identity)
+            generation = decode(body, toolbox, conversation, request_id(request.scope))
             return toolbox, generation, conversation.stored() if stored else ()
 
         toolbox, generation, items = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
@@ -50,13 +51,12 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
                 store.add(owner(request.scope), _kept(response, items))
 
         events = service.generate(await _fitted(service, body, generation))
-        headers = {"x-request-id": identity}
         if body.stream:
             padded = body.stream_options is not None and bool(body.stream_options.include_obfuscation)
             answer = StreamedAnswer(encoder, Framer(padded=padded), keep)
-            return EventStream(events, answer.frames, StreamStyle(answer.failed, end=b""), headers)
+            return EventStream(events, answer.frames, StreamStyle(answer.failed, end=b""))
         whole = WholeAnswer(encoder, keep)
-        return WholeReply(events, whole.add, whole.body, headers)
+        return WholeReply(events, whole.add, whole.body)
 
     @router.post("/v1/responses/input_tokens", openapi_extra=json_body(CountInputRequest))
     async def count_input_tokens(request: Request) -> Response:

@@ -47,7 +47,7 @@ REFUSED_FIELDS = {
 
 
 def decode(
-    body: ResponsesRequest, toolbox: Toolbox, conversation: Conversation, response_id: str
+    body: ResponsesRequest, toolbox: Toolbox, conversation: Conversation, request_id: str
 ) -> GenerateRequest:
     """Translate a checked body.
 
@@ -78,7 +78,7 @@ def decode(
         ),
         constraint=_constraint(body),
         constraint_param="text.format",
-        request_id=response_id,
+        request_id=request_id,
         cache_salt=body.cache_salt or "",
         # `max_output_tokens` is an upper bound: an answer that meets the end of the context is incomplete.
         cut_to_context=True,

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from vllm_mlx.core.messages import Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.media import TEXT_ONLY, placeholder
 from vllm_mlx.server.responses.schema import ContentPart, InputItem
 from vllm_mlx.server.responses.tools_decode import model_name, wrong
 from vllm_mlx.server.signatures import unseal
 
 T = TypeVar("T")
 
-_TEXT_ONLY = "this model takes text only"
 _MEDIA = frozenset({"input_image", "input_file", "input_audio", "computer_screenshot"})
 _TEXTS = frozenset({"input_text", "output_text", "text", "reasoning_text", "summary_text"})
 _BETWEEN = "\n\n"
@@ -117,7 +117,18 @@ def _result(item: InputItem, where: str, calls: dict[str, bool]) -> ToolResult:
     calls[call_id] = False
     if item.output is None:
         raise wrong(f"{where}.output", "is missing")
-    return ToolResult(call_id, _BETWEEN.join(_texts(item.output, f"{where}.output")))
+    return ToolResult(call_id, _BETWEEN.join(_outputs(item.output, f"{where}.output")))
+
+
+def _outputs(output: str | Sequence[ContentPart], where: str) -> list[str]:
+    if isinstance(output, str):
+        return [output]
+    return [unread_media(part) or _text(part, f"{where}[{i}]") for i, part in enumerate(output)]
+
+
+def unread_media(part: ContentPart) -> str | None:
+    """What stands for a part that is no text; None for one that is."""
+    return placeholder(part.type.removeprefix("input_")) if part.type in _MEDIA else None
 
 
 def _texts(content: str | Sequence[ContentPart], where: str) -> list[str]:
@@ -128,7 +139,7 @@ def _texts(content: str | Sequence[ContentPart], where: str) -> list[str]:
 
 def _text(part: ContentPart, where: str) -> str:
     if part.type in _MEDIA:
-        raise wrong(f"{where}.type", f"is {part.type!r}, but {_TEXT_ONLY}")
+        raise wrong(f"{where}.type", f"is {part.type!r}, but {TEXT_ONLY}")
     if part.type == "refusal":
         return _present(part.refusal, f"{where}.refusal")
     if part.type not in _TEXTS:

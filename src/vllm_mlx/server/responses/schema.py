@@ -13,6 +13,11 @@ MAX_ITEMS = 16_384
 """Items of a conversation, parts of an item: a million would keep all others waiting."""
 MAX_TOOLS = 1024
 MAX_METADATA = 16
+Key = Annotated[str, Field(max_length=64)]
+Value = Annotated[str, Field(max_length=512)]
+"""OpenAI's bounds. All of it comes back, three times in a stream."""
+Label = Annotated[str, Field(max_length=1024)]
+"""What a client calls itself or its requests."""
 
 
 class ContentPart(WirePart):
@@ -152,13 +157,13 @@ class ResponsesRequest(CountInputRequest):
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
-    metadata: Annotated[dict[str, str], Field(max_length=MAX_METADATA)] | None = Field(
+    metadata: Annotated[dict[Key, Value], Field(max_length=MAX_METADATA)] | None = Field(
         None, description="comes back with the answer"
     )
     background: bool | None = Field(None, description="true is refused")
-    user: str | None = Field(None, description="accepted and not used")
-    safety_identifier: str | None = Field(None, description="accepted and not used")
-    prompt_cache_key: str | None = Field(None, description="accepted and not used: every prompt is cached")
+    user: Label | None = Field(None, description="accepted and not used")
+    safety_identifier: Label | None = Field(None, description="accepted and not used")
+    prompt_cache_key: Label | None = Field(None, description="accepted and not used: every prompt is cached")
     service_tier: str | None = Field(None, description="accepted and not used")
 
     top_k: int | None = None
@@ -167,6 +172,4 @@ class ResponsesRequest(CountInputRequest):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
-    cache_salt: Annotated[str, Field(max_length=1024)] | None = Field(
-        None, description="prompts with different salts share no cached prefix"
-    )
+    cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")

@@ -23,15 +23,15 @@ async def fitted(
     """
     if await _fits(service, model, chat, max_output_tokens):
         return chat
-    shorter = [_from(chat, cut) for cut in _cuts(chat.messages)]
-    low, high = 0, len(shorter)
+    cuts = _cuts(chat.messages)
+    low, high = 0, len(cuts)
     while low < high:
         middle = (low + high) // 2
-        if await _fits(service, model, shorter[middle], max_output_tokens):
+        if await _fits(service, model, _from(chat, cuts[middle]), max_output_tokens):
             high = middle
         else:
             low = middle + 1
-    return shorter[min(low, len(shorter) - 1)] if shorter else chat
+    return _from(chat, cuts[min(low, len(cuts) - 1)]) if cuts else chat
 
 
 async def _fits(service: ModelService, model: str, chat: ChatInput, max_output_tokens: int | None) -> bool:
