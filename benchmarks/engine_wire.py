@@ -24,8 +24,7 @@ import zmq
 
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.stats import EngineStats
-from vllm_mlx.engine.frames import decode_frame, encode, encode_request
-from vllm_mlx.engine.link import new_pair
+from vllm_mlx.engine.frames import decode_frame, encode, encode_request, new_pair
 from vllm_mlx.engine.wire import EngineRequest, StepFrame, TokenOutput
 
 

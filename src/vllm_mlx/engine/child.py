@@ -26,8 +26,9 @@ from vllm_mlx.engine.frames import (
     decode_command,
     decode_launch,
     encode,
+    has_message,
+    new_pair,
 )
-from vllm_mlx.engine.link import has_message, new_pair
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.serving import load_error, serve
 from vllm_mlx.engine.wire import Command

@@ -1,10 +1,11 @@
-"""The language between the front and an engine's child process: what is said, and how it is written."""
+"""The line between the front and an engine's child process: what is said, how it is written, the socket."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 import msgspec
+import zmq
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import AppError, InvalidRequest
@@ -138,3 +139,22 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
     # Checks of their own raise an `AppError`, unfinished text a `ValueError`, deep nesting the third.
     except (msgspec.MsgspecError, AppError, ValueError, RecursionError) as error:
         raise BadFrame(f"{len(data)} bytes that are no message") from error
+
+
+Pair = zmq.Socket[bytes]
+
+
+def new_pair(context: zmq.Context[Pair]) -> Pair:
+    """A socket for exactly one peer, on which sending never waits.
+
+    What can pile up in it is bounded by the engine's queue one way, by what was asked for the other way.
+    """
+    pair = context.socket(zmq.PAIR)
+    pair.set_hwm(0)
+    return pair
+
+
+def has_message(pair: Pair) -> bool:
+    """Whether `recv` would return at once."""
+    events = pair.getsockopt(zmq.EVENTS)
+    return isinstance(events, int) and bool(events & zmq.POLLIN)

@@ -19,8 +19,7 @@ import msgspec
 import zmq
 
 from vllm_mlx.core.errors import ModelLoadError
-from vllm_mlx.engine.frames import Launch, encode_launch
-from vllm_mlx.engine.link import has_message, new_pair
+from vllm_mlx.engine.frames import Launch, encode_launch, has_message, new_pair
 
 _LONGEST_ADDRESS: Final = 100
 """Bytes in the path of a Unix socket: macOS takes 103."""
