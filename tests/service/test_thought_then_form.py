@@ -61,6 +61,14 @@ async def test_a_forced_call_after_a_thought_is_what_the_model_writes(tmp_path: 
     assert not choice.text
 
 
+async def test_a_model_that_shall_not_think_answers_in_its_form_at_once(tmp_path: Path) -> None:
+    silent = {"template_kwargs": {"enable_thinking": False}}
+    text = "<think>\nabc\n</think>7"
+    choice = await said(tmp_path / "m", text, constraint=Regex("[0-9]"), chat=silent)
+    assert (choice.reasoning, len(choice.text)) == ("", 1)
+    assert choice.text in set("0123456789")
+
+
 async def test_an_answer_without_a_thought_begins_with_its_form(tmp_path: Path) -> None:
     choice = await said(tmp_path / "m", "\n\n7", constraint=Regex("[0-9]"))
     assert choice.text in set("0123456789")

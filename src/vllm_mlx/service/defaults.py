@@ -16,6 +16,8 @@ from vllm_mlx.service.prompt import Prompt
 
 SEED_BITS = 63
 MAX_THINKING_TOKENS = 2**31 - 1
+_TAIL_TOKENS = 32
+"""Of a prompt; the words that close a thought are fewer."""
 
 
 def engine_request(
@@ -79,9 +81,12 @@ def _thinking_rules(
     def ids(text: str) -> tuple[int, ...]:
         return tuple(model.tokenizer.encode(text, add_special_tokens=False))
 
+    # A prompt that closes the thought itself (thinking is switched off) wants the answer next.
+    tail = model.tokenizer.decode(prompt.token_ids[-_TAIL_TOKENS:])
+    over = grammar is not None and tail.rstrip().endswith(tags.close)
     return ThinkingRules(
         in_thought=prompt.in_reasoning,
-        open_ids=ids(tags.open),
+        open_ids=() if over else ids(tags.open),
         close_ids=ids(tags.close),
         budget=budget,
         # As the models write it themselves; the line breaks are markup, which the parser drops.
