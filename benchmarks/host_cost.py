@@ -118,7 +118,7 @@ class Bench:
         self.tokens = tokens
         self._folder = resolve_model(DEMO)
         self._tokenizer = Tokenizer.load(self._folder)
-        self._format = detect_format(self._tokenizer.chat_template(tools=True))
+        self._format = detect_format(self._tokenizer.chat_template(tools=True)).format
         self._ids = self._tokenizer.encode(TEXT * 4, add_special_tokens=False)
 
     def runner(self, step_s: float = 0.0) -> InstantRunner:
@@ -167,7 +167,7 @@ class Bench:
             ChoiceStream(
                 self._tokenizer,
                 Detokenizer(self._tokenizer, visible=self._format.markers()),
-                OutputParser(self._format, tools=False),
+                OutputParser(self._format, tools=None),
                 (),
                 choice=0,
             )
@@ -230,7 +230,11 @@ class Bench:
             nonlocal frames
             frames += bool(message.get("body"))
 
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        headers = [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
