@@ -182,7 +182,7 @@ def wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
             raise RuntimeError(f"the server ended with {process.returncode}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                connection.sendall(b"GET /v1/models HTTP/1.0\r\n\r\n")
+                connection.sendall(b"GET /v1/models HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 if b" 200 " in connection.recv(64):
                     return
         except OSError:

@@ -23,7 +23,8 @@ from vllm_mlx.models.loader import load
 from vllm_mlx.runners.base import Row, RowSampling
 from vllm_mlx.runners.forward import PLANNED, Layout, PagedForward
 from vllm_mlx.runners.newest import NewestTokens
-from vllm_mlx.runners.paged import LayerShape, PagedCache
+from vllm_mlx.runners.paged import PagedCache
+from vllm_mlx.runners.pool import LayerShape
 
 BLOCK = 16
 LAYOUT = Layout(block_size=BLOCK, split=True, shapes=PLANNED, kernel=True)
@@ -36,10 +37,10 @@ def pools(model: Any, tokens: int) -> list[PagedCache]:
     caches = []
     for cache in own:
         keys, values = cache.keys_and_values()
-        caches.append(PagedCache(tokens, block_size=BLOCK))
+        caches.append(PagedCache(tokens, block_size=BLOCK, in_place=True))
         shape = LayerShape(keys.shape[1], keys.shape[3], values.shape[1], values.shape[3], keys.dtype)
         caches[-1].allocate(shape)
-        mx.eval(caches[-1].arrays)
+        mx.eval(caches[-1].state)
     return caches
 
 

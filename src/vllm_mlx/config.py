@@ -144,10 +144,12 @@ class EngineConfig:
     max_model_len: int | None = setting(
         None, "context in tokens; default is the model's", aliases=("--max-kv-size",), minimum=1
     )
-    max_num_batched_tokens: int = setting(2048, "token budget of one step", minimum=1)
-    prefill_step_size: int = setting(
-        512,
-        "most prompt tokens of one sequence in one step",
+    max_num_batched_tokens: int | None = setting(
+        None, "token budget of one step; default is 2048, 32768 with CUDA", minimum=1
+    )
+    prefill_step_size: int | None = setting(
+        None,
+        "most prompt tokens of one sequence in one step; default is 512, 2048 with CUDA",
         aliases=("--chunked-prefill-tokens",),
         smallest_wins=True,
         minimum=1,

@@ -45,7 +45,7 @@ def test_a_long_prefill_never_holds_up_who_decodes() -> None:
     d.submit(make_request("reads too", prompt(60, 4)))
     for step in range(10):
         plan = d.step()
-        assert tokens_of(plan) == [1, 5, 2]
+        assert tokens_of(plan) == [1, 5]  # two more would fit, but a chunk is not cut to fill a step
         assert len(d.ids("talks")) == step + 2
     d.run()
     for request_id in d.requests:

@@ -11,7 +11,7 @@ from vllm_mlx.core.errors import ModelLoadError
 from vllm_mlx.runners.assemble import pool_blocks
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.runners.device import total_memory_bytes
-from vllm_mlx.runners.paged import LayerShape
+from vllm_mlx.runners.pool import LayerShape
 
 LAYERS = [LayerShape(8, 128, 8, 128, mx.bfloat16)] * 28  # 112 KiB a token, as Qwen3-0.6B
 FOLDER = Callable[..., Path]

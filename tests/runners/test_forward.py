@@ -11,8 +11,9 @@ from tests.fakes.models import VOCAB
 from vllm_mlx.models.loader import load
 from vllm_mlx.runners.base import Row
 from vllm_mlx.runners.forward import BUCKETED, EXACT, Layout, PagedForward
+from vllm_mlx.runners.geometry import token_rows
 from vllm_mlx.runners.kernels.paged_attention import gather_attention
-from vllm_mlx.runners.paged import PagedCache, token_rows
+from vllm_mlx.runners.paged import PagedCache
 from vllm_mlx.runners.probe import PagedPlan, probe
 
 FOLDER = Callable[..., Path]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vllm_mlx.config import EngineConfig
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.pacing import Pace
@@ -60,21 +59,34 @@ def outranked(running: Iterable[Sequence], newcomer: Sequence) -> list[Sequence]
     return sorted(worse, key=rank, reverse=True)
 
 
-def share_out(draft: Draft, running: Iterable[Sequence], pace: Pace, config: EngineConfig) -> None:
+def share_out(
+    draft: Draft, running: Iterable[Sequence], pace: Pace, *, most: int, places: int | None
+) -> None:
     """Add a chunk for each who has a prompt to read, as budget, time and settings allow.
+
+    A chunk that the rest of the budget would cut short waits for the next step, unless it is the only one:
+    two pieces cost more than one.
 
     Of equal priority the one with the least left goes first: it soon is out of the way, and who has much
     left hardly notices. Who was passed over `PATIENCE` times goes before those who were passed over less
     often; so among n readers of its priority, and none of a better one, each gets a chunk at least every
     `PATIENCE` + n steps.
+
+    Args:
+        most: tokens of a chunk.
+        places: chunks of a step; None for any number.
     """
-    most, places = config.prefill_step_size, config.prefill_batch_size
+    first = True
     for seq in sorted(readers_of(running), key=turn):
-        wanted = 0 if places == 0 else min(seq.num_missing, most, draft.budget_tokens)
+        chunk = min(seq.num_missing, most)
+        wanted = min(chunk, draft.budget_tokens)
+        if places == 0 or (wanted < chunk and not first):
+            wanted = 0
         whole = wanted == seq.num_missing and seq.num_submitted <= seq.state.cached_tokens
         tokens = pace.take(seq.num_submitted, wanted, whole=whole) if wanted > 0 else 0
         if tokens:
             draft.add(seq, tokens)
+            first = False
             seq.num_passed_over = 0
             places = None if places is None else places - 1
         else:

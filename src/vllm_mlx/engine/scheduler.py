@@ -77,9 +77,9 @@ class Scheduler:
         self.max_model_len = (
             capabilities.max_model_len if limit is None else min(limit, capabilities.max_model_len)
         )
-        self.max_running = max(
-            1, min(engine.max_num_seqs, capabilities.max_rows, engine.max_num_batched_tokens)
-        )
+        self._step_tokens = engine.max_num_batched_tokens or capabilities.step_tokens
+        self._chunk_tokens = engine.prefill_step_size or capabilities.chunk_tokens
+        self.max_running = max(1, min(engine.max_num_seqs, capabilities.max_rows, self._step_tokens))
         # A model that runs one sequence at a time cannot put it aside: its cache is the model's own.
         self._preempts_for_priority = capabilities.max_rows > 1
         self._requests: dict[str, RequestState] = {}
@@ -197,14 +197,20 @@ class Scheduler:
         if self._settles_first and self._in_flight:
             return None
         self._settles_first = False
-        draft = Draft(self._config.max_num_batched_tokens)
+        draft = Draft(self._step_tokens)
         by_rank = sorted(self._running.values(), key=rank)
         for seq in by_rank:
             if seq.num_missing == 1 and not seq.is_full and seq.status is Status.RUNNING and self._grow(seq):
                 draft.add(seq, 1)
         pace = self._pacer.step(len(draft), max((seq.num_tokens for seq in draft.sequences), default=0))
         self._admit_waiting(draft)
-        share_out(draft, self._running.values(), pace, self._config)
+        share_out(
+            draft,
+            self._running.values(),
+            pace,
+            most=self._chunk_tokens,
+            places=self._config.prefill_batch_size,
+        )
         if not draft:
             return None
         self._tally.steps += 1
@@ -323,7 +329,7 @@ class Scheduler:
 
     def _admit_waiting(self, draft: Draft) -> None:
         """Let in as many as the budget would serve were time no matter, so that the short pass the long."""
-        most = self._config.prefill_step_size
+        most = self._chunk_tokens
         room = draft.budget_tokens - sum(min(s.num_missing, most) for s in readers_of(self._running.values()))
         for seq in tuple(self._waiting):
             if room < 1:

@@ -15,17 +15,25 @@ from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import ModelLoadError
 from vllm_mlx.core.stats import ModelPath
 from vllm_mlx.models.loader import LoadedModel, load
-from vllm_mlx.runners.base import Capabilities, Runner
+from vllm_mlx.runners.base import CHUNK_TOKENS, STEP_TOKENS, Capabilities, Runner
 from vllm_mlx.runners.device import bound_freed_memory, device_name, keep_freed_memory, total_memory_bytes
 from vllm_mlx.runners.forward import BUCKETED, EXACT, PLANNED, PagedForward
 from vllm_mlx.runners.kernels.paged_attention import paged_attention
-from vllm_mlx.runners.paged import LayerShape, PagedCache
+from vllm_mlx.runners.kernels.skinny_matmul import skinny_matmul
+from vllm_mlx.runners.paged import PagedCache
+from vllm_mlx.runners.pool import LayerShape
 from vllm_mlx.runners.probe import PagedPlan, probe
+from vllm_mlx.runners.projections import share_launches
 from vllm_mlx.runners.sequential import SequentialRunner
 from vllm_mlx.runners.text import Sampler, TextRunner
+from vllm_mlx.runners.warm_up import warm_up
 from vllm_mlx.sampling.batch import Sampler as BatchSampler
 
 log = logging.getLogger(__name__)
+
+_CUDA_STEP_TOKENS, _CUDA_CHUNK_TOKENS = 32_768, 2048
+"""Steps of 2,048 tokens do not fill an H200: by them 64 prompts of 390 tokens are read at 62,000 tokens/s, in
+one step at 290,000."""
 
 _CPU_SLOTS = 8192
 """Tokens that a pool on a CPU has room for at first."""
@@ -51,6 +59,8 @@ def assemble(
         keep_freed_memory()
     else:
         bound_freed_memory()
+    if device_name() == "cuda":
+        share_launches(loaded.model, skinny_matmul)
     vocab_size = loaded.manifest.vocab_size
     found = probe(
         loaded.model,
@@ -58,6 +68,7 @@ def assemble(
         vocab_size=vocab_size,
         shapes=shapes,
         attention=None if on_cpu else paged_attention,
+        in_place=not on_cpu,
     )
     mx.clear_cache()
     max_model_len = engine.max_model_len or loaded.manifest.max_model_len
@@ -79,7 +90,9 @@ def assemble(
         loaded, cache, reason, min(max_model_len, held), blocks, paged=True, rows=engine.max_num_seqs
     )
     forward = PagedForward(loaded.model, caches, found.layout(cache.block_size, shapes))
-    return TextRunner(forward, sampler, limits)
+    runner = TextRunner(forward, sampler, limits)
+    warm_up(runner, shapes)
+    return runner
 
 
 def _pools(plan: PagedPlan, blocks: int, block_size: int, *, grow_from: int | None) -> list[PagedCache]:
@@ -91,10 +104,11 @@ def _pools(plan: PagedPlan, blocks: int, block_size: int, *, grow_from: int | No
             block_size=block_size,
             window=layer.window,
             mask_rank=plan.mask_rank,
+            in_place=plan.in_place,
             grow_from=grow_from,
         )
         paged.allocate(layer)
-        mx.eval(paged.arrays)
+        mx.eval(paged.state)
         caches.append(paged)
     return caches
 
@@ -149,6 +163,7 @@ def _capabilities(
     path = ModelPath(
         path="paged" if paged else "sequential", reason=reason, dtype=loaded.dtype, device=device_name()
     )
+    on_cuda = device_name() == "cuda"
     return Capabilities(
         vocab_size=loaded.manifest.vocab_size,
         max_model_len=max_model_len,
@@ -160,4 +175,6 @@ def _capabilities(
         fingerprint=f"{loaded.manifest.fingerprint}-{loaded.dtype}",
         # On a CPU submitting takes as long as computing: overlap would only tell tokens one step later.
         overlap=paged and device_name() != "cpu",
+        step_tokens=_CUDA_STEP_TOKENS if on_cuda else STEP_TOKENS,
+        chunk_tokens=_CUDA_CHUNK_TOKENS if on_cuda else CHUNK_TOKENS,
     )

@@ -32,6 +32,10 @@ UNREAD = 0
 """Stands in a row for the token that the step before sampled; any id of the vocabulary would do."""
 
 
+STEP_TOKENS, CHUNK_TOKENS = 2048, 512
+"""What a step and one row of it compute at most, where neither the device nor a setting says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One sequence's share of a step: compute these tokens, and maybe sample the one that follows.
@@ -99,6 +103,7 @@ class Capabilities:
         prefix_reuse: whether a later sequence may continue from blocks that an earlier one filled.
         overlap: whether `submit` returns while the device computes, so that it pays to submit a step before
             the one before is read.
+        step_tokens, chunk_tokens: what a step and a row take at most, if the settings do not say.
     """
 
     vocab_size: int
@@ -110,6 +115,8 @@ class Capabilities:
     path: ModelPath
     fingerprint: str
     overlap: bool = False
+    step_tokens: int = STEP_TOKENS
+    chunk_tokens: int = CHUNK_TOKENS
 
 
 class RunnerDied(Exception):

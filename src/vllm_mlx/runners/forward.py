@@ -13,9 +13,10 @@ import numpy as np
 from vllm_mlx.models.head import SplitModel
 from vllm_mlx.runners.base import Row
 from vllm_mlx.runners.device import start_computing
+from vllm_mlx.runners.geometry import Geometry, lay_out, token_rows
 from vllm_mlx.runners.nesting import Nesting, nested
 from vllm_mlx.runners.newest import NOTHING_NEW, NewestTokens
-from vllm_mlx.runners.paged import Geometry, PagedCache, lay_out, token_rows
+from vllm_mlx.runners.paged import PagedCache
 
 _TAIL_READS = 160_000
 """Chunks join the rows of single tokens as long as their tokens read at most so many keys in all, which
@@ -27,8 +28,8 @@ _FRESH_TAIL = 200
 _COMPILED_ROWS = 64
 """More rows than that have enough to compute; a compiled step for each of their shapes would not pay."""
 
-Pools = list[tuple[mx.array, mx.array]]
-TokenStep = Callable[[mx.array, mx.array, mx.array, mx.array, Pools], tuple[mx.array, Pools]]
+PoolStates = list[list[mx.array]]
+TokenStep = Callable[[mx.array, mx.array, mx.array, mx.array, PoolStates], tuple[mx.array, PoolStates]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,12 @@ class Shapes:
     def chunk(self, tokens: int) -> int:
         """The padded length of a chunk; a single token stays one."""
         return tokens if tokens == 1 else _rounded(tokens, self.tokens)
+
+    def pieces(self, count: int) -> tuple[int, ...]:
+        """How many of `count` rows attend together: powers of two, where each number must be planned."""
+        if not self.masked_history:
+            return (count,)
+        return tuple(1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1)
 
     def visible(self, positions: int) -> int:
         """The padded number of visible positions."""
@@ -214,6 +221,7 @@ class PagedForward:
             pad_rows=batch,
             pad_tokens=length,
             visible=self._shapes.visible(longest) if masked else None,
+            pieces=self._shapes.pieces(len(rows)),
         )
         token_ids = np.zeros((batch, length), np.int32)
         for i, row in enumerate(rows):
@@ -222,7 +230,7 @@ class PagedForward:
 
     def submit(self, *wanted: mx.array) -> None:
         """Start computing these and the pool writes, so that the next forward finds the pool unshared."""
-        start_computing(*wanted, *(array for cache in self._caches for array in cache.arrays))
+        start_computing(*wanted, *(array for cache in self._caches for array in cache.state))
         for cache in self._caches:
             cache.settle()
 
@@ -278,8 +286,8 @@ class PagedForward:
         return states
 
     def _token_step(
-        self, token_ids: mx.array, offsets: mx.array, slots: mx.array, tables: mx.array, pools: Pools
-    ) -> tuple[mx.array, Pools]:
+        self, token_ids: mx.array, offsets: mx.array, slots: mx.array, tables: mx.array, pools: PoolStates
+    ) -> tuple[mx.array, PoolStates]:
         """States of single tokens and the pools after them; all that it depends on are its arguments."""
         self._hold(pools)
         geometry = Geometry(offsets, slots, (slots.size, 1), top=0, tables=tables, lens=offsets + 1)
@@ -288,9 +296,9 @@ class PagedForward:
             cache.settle()
         return states, [cache.give() for cache in self._caches]
 
-    def _hold(self, pools: Pools) -> None:
-        for cache, (keys, values) in zip(self._caches, pools, strict=True):
-            cache.hold(keys, values)
+    def _hold(self, pools: PoolStates) -> None:
+        for cache, state in zip(self._caches, pools, strict=True):
+            cache.hold(state)
 
     def _run(self, inputs: mx.array, geometry: Geometry) -> mx.array:
         for cache in self._caches:

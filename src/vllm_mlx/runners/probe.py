@@ -17,10 +17,12 @@ from vllm_mlx.models.head import SplitModel
 from vllm_mlx.runners.base import Row
 from vllm_mlx.runners.device import device_name
 from vllm_mlx.runners.forward import EXACT, Layout, PagedForward, Shapes
-from vllm_mlx.runners.kernels.check import failure
+from vllm_mlx.runners.geometry import lay_out
+from vllm_mlx.runners.kernels.check import access_failure, failure
 from vllm_mlx.runners.kernels.paged_attention import Attention, HeadShape
 from vllm_mlx.runners.nesting import Nesting, flat, nesting_of
-from vllm_mlx.runners.paged import LayerShape, PagedCache, lay_out
+from vllm_mlx.runners.paged import PagedCache
+from vllm_mlx.runners.pool import LayerShape
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class PagedPlan:
     Attributes:
         layers: shape of each cache.
         nesting: how the model wants them.
-        mask_rank, batch, split, kernel, compiled: see `PagedCache` and `Layout`.
+        mask_rank, in_place, batch, split, kernel, compiled: see `PagedCache` and `Layout`.
         seam: whether every layer's attention came through the seam, which a paged kernel needs.
         attention: which attention single tokens use and why, in words for an operator.
     """
@@ -64,6 +66,7 @@ class PagedPlan:
     batch: bool
     split: bool
     seam: bool
+    in_place: bool = False
     kernel: bool = False
     compiled: bool = False
     attention: str = "keys are gathered"
@@ -107,6 +110,7 @@ def probe(
     vocab_size: int,
     shapes: Shapes = EXACT,
     attention: Attention | None = None,
+    in_place: bool = False,
 ) -> PagedPlan | Refusal:
     """Run short random prompts through the model's own cache and through paged ones, and compare logits.
 
@@ -116,6 +120,7 @@ def probe(
 
     Args:
         attention: a kernel for single tokens, to be used if it proves right on this model and this device.
+        in_place: whether kernels are to write the pool, likewise.
 
     Raises:
         ModelLoadError: the model does not even run with its own cache.
@@ -132,8 +137,9 @@ def probe(
         return Refusal(f"the load probe failed: {_words(error)}")
     worst: list[str] = []
     nesting = nesting_of(own)
+    in_place = in_place and _access_works(layers, block_size)
     for mask_rank, batch in _CAUTIOUS if _has_index(layers, nesting) else _LAYOUTS:
-        plan = PagedPlan(layers, nesting, mask_rank, batch, split, seam=False)
+        plan = PagedPlan(layers, nesting, mask_rank, batch, split, seam=False, in_place=in_place)
         try:
             error_found, uses = _attempt(model, plan, trial, block_size, shapes)
         except Exception as error:  # as above
@@ -185,6 +191,20 @@ def _kernel_failure(
         if reason is not None:
             return reason
     return None
+
+
+def _access_works(layers: Sequence[LayerShape], block_size: int) -> bool:
+    """Whether the kernels that write and gather pools do so on this device."""
+    for shape in {replace(layer, window=None) for layer in layers}:
+        try:
+            reason = access_failure(shape, block_size)
+        except Exception as error:  # a compiler or a driver may fail in any way
+            log.debug("the check of pool access failed", exc_info=error)
+            reason = _words(error)
+        if reason is not None:
+            log.warning("the pool is not written in place: %s; steps may copy it", reason)
+            return False
+    return True
 
 
 def _with_kernel(
@@ -360,7 +380,14 @@ def _attempt(
     slots = (1 + sum(map(len, tables))) * block_size
     options: dict[str, Any] = {"attention": attention} if attention is not None else {}
     caches = [
-        PagedCache(slots, block_size=block_size, window=layer.window, mask_rank=plan.mask_rank, **options)
+        PagedCache(
+            slots,
+            block_size=block_size,
+            window=layer.window,
+            mask_rank=plan.mask_rank,
+            in_place=plan.in_place,
+            **options,
+        )
         for layer in plan.layers
     ]
     for cache, layer in zip(caches, plan.layers, strict=True):
@@ -413,5 +440,5 @@ def _fill_pool(caches: Sequence[PagedCache], layers: Sequence[LayerShape], row: 
     for cache, (keys, values) in zip(caches, _random_fill(layers, len(row.token_ids)), strict=True):
         cache.aim(geometry)
         cache.update_and_fetch(keys, values)
-        mx.eval(cache.arrays)
+        mx.eval(cache.state)
         cache.settle()

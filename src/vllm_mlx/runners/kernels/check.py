@@ -1,13 +1,16 @@
-"""Compares the paged-attention kernel with the gathered form on this device, on the shapes a model needs."""
+"""Compares kernels with plain arithmetic on this device, on the shapes that a model needs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
 from vllm_mlx.runners.kernels.paged_attention import Attention, HeadShape, gather_attention
+from vllm_mlx.runners.kernels.skinny_matmul import MOST_ROWS
+from vllm_mlx.runners.pool import InPlacePool, LayerShape
 
 _LENGTHS = (1, 2, 17, 63, 64, 65, 300, 700)
 _LONG = (2500, 40)
@@ -78,6 +81,43 @@ def failure(
         error = largest_error(attention, Case(shape, lengths, window, sinks))
         if error > _TOLERANCE[shape.dtype]:
             return f"the kernel differs by {error:.2g} from plain attention"
+    return None
+
+
+def access_failure(shape: LayerShape, block_size: int) -> str | None:
+    """Why pools of this shape must not be written in place on this device; None if they may.
+
+    Writes lie upon one another, and each is read before and after the device has computed it.
+    """
+    random = np.random.default_rng(0)
+    pool = InPlacePool(8 * block_size, shape)
+    expected = [np.zeros(array.shape, np.float32) for array in (pool.keys, pool.values)]
+    for count in (1, 5 * block_size, 3, 7 * block_size):
+        slots = random.permutation(8 * block_size)[:count].astype(np.int32)
+        new = [random.integers(-99, 99, (count, *array.shape[1:])) for array in expected]
+        pool.write(mx.array(slots), int(slots.max()), *(mx.array(array).astype(shape.dtype) for array in new))
+        for array, written in zip(expected, new, strict=True):
+            array[slots] = written
+        seen = random.integers(0, 8 * block_size, (2, 2 * block_size)).astype(np.int32)
+        for found, array in zip(pool.read(mx.array(seen)), expected, strict=True):
+            if not np.array_equal(found.astype(mx.float32), array[seen].transpose(0, 2, 1, 3)):
+                return "what is read is not what was written"
+    return None
+
+
+def matmul_failure(
+    matmul: Callable[[mx.array, Sequence[mx.array]], list[mx.array]], weights: Sequence[mx.array]
+) -> str | None:
+    """Why these weights must not be multiplied by this kernel on this device; None if they may."""
+    random = np.random.default_rng(0)
+    depth = weights[0].shape[1]
+    for count in (2, 16, 31, MOST_ROWS):
+        rows = mx.array(random.standard_normal((count, 1, depth), np.float32)).astype(weights[0].dtype)
+        for found, weight in zip(matmul(rows, weights), weights, strict=True):
+            exact = np.array(rows.astype(mx.float32))[:, 0] @ np.array(weight.astype(mx.float32)).T
+            error = np.abs(np.array(found.astype(mx.float32))[:, 0] - exact).max() / np.abs(exact).max()
+            if not error <= _TOLERANCE[weight.dtype]:
+                return f"the product of {count} rows differs by {error:.2g} of its size"
     return None
 
 

@@ -26,7 +26,7 @@ _SHORTEST_SPLIT, _LONGEST_SPLIT = 64, 1024
 _MOST_REGISTERS = 32
 """Accumulators of a lane: query heads times its share of a head."""
 
-_INPUTS = ("q", "keys", "values", "tables", "lens", "sinks", "dims", "reals")
+_INPUTS = ("q", "keys", "values", "tables", "lens", "sinks", "dims", "reals", "after")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Attention(Protocol):
         window: int | None = None,
         sinks: mx.array | None = None,
         soft_cap: float | None = None,
+        after: mx.array | None = None,
     ) -> mx.array: ...
 
 
@@ -147,6 +148,7 @@ def paged_attention(  # noqa: PLR0913 - as above
     window: int | None = None,
     sinks: mx.array | None = None,
     soft_cap: float | None = None,
+    after: mx.array | None = None,
 ) -> mx.array:
     """Attention of N single tokens, each over its own row of the block table.
 
@@ -158,6 +160,7 @@ def paged_attention(  # noqa: PLR0913 - as above
         window: look at this many of the last keys only.
         sinks: (query heads,) logits that take part in the softmax and add nothing.
         soft_cap: scores become soft_cap * tanh(score / soft_cap).
+        after: what must be computed before the pool is read, where the arrays themselves do not say so.
 
     Returns:
         (N, query heads, 1, value dim), in the queries' dtype.
@@ -176,6 +179,7 @@ def paged_attention(  # noqa: PLR0913 - as above
         _no_sinks() if sinks is None else sinks.astype(mx.float32),
         _ints((row_blocks, count, length, window or 0)),
         _floats((float(scale), float(soft_cap or 0.0))),
+        _nothing_before() if after is None else after,
     ]
     split, _ = _kernels()
     parts_shape = (rows, query_heads, count, values.shape[2])
@@ -191,7 +195,7 @@ def paged_attention(  # noqa: PLR0913 - as above
     )
     if count == 1:
         return found[0]
-    return _joined(found, [lens, *inputs[-3:-1]], queries.dtype, sink=sinks is not None)
+    return _joined(found, [lens, *inputs[5:7]], queries.dtype, sink=sinks is not None)
 
 
 def _joined(found: list[mx.array], inputs: list[mx.array], dtype: mx.Dtype, *, sink: bool) -> mx.array:
@@ -231,8 +235,11 @@ def gather_attention(  # noqa: PLR0913 - as above
     window: int | None = None,
     sinks: mx.array | None = None,
     soft_cap: float | None = None,
+    after: mx.array | None = None,
 ) -> mx.array:
     """`paged_attention` in plain array operations and float32: what the kernel is checked against."""
+    if after is not None:
+        keys, values = (mx.depends(pool, after) for pool in (keys, values))
     positions = mx.arange(tables.shape[1] * block_size)
     slots = mx.take_along_axis(tables, (positions // block_size)[None], axis=1) * block_size
     slots = slots + positions % block_size
@@ -290,6 +297,11 @@ def _floats(numbers: tuple[float, ...]) -> mx.array:
 @cache
 def _no_sinks() -> mx.array:
     return _ready(mx.zeros((1,), mx.float32))
+
+
+@cache
+def _nothing_before() -> mx.array:
+    return _ready(mx.zeros((1,), mx.int32))
 
 
 def _ready(constant: mx.array) -> mx.array:
