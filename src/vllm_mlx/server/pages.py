@@ -34,6 +34,16 @@ class Welcome(BaseModel):
     status: str = "/v1/status"
 
 
+class Description(BaseModel):
+    """This document: OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.0."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+    security: list[dict[str, list[str]]]
+
+
 def routes(service: ModelService) -> APIRouter:
     """The routes, over a model service."""
     router = APIRouter(tags=["pages"])
@@ -43,7 +53,7 @@ def routes(service: ModelService) -> APIRouter:
         """Name, version, served models, and where the rest is."""
         return Welcome(models=[card.id for card in service.models()])
 
-    @router.get("/openapi.json")
+    @router.get("/openapi.json", responses={200: {"model": Description}})
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI description of every route."""
         return JSONResponse(request.app.openapi())
