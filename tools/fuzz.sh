@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sends made-up requests of every kind to every route of a scripted server, for FUZZ_S seconds (120 if unset): nothing
-# may be a server error, hang, or be logged. The first argument is the environment of this project; schemathesis gets
+# may be a server error, hang, be logged, or be answered in another form than the description says. The first argument is the environment of this project; schemathesis gets
 # one of its own in the second.
 set -eu
 python=$1/bin/python
@@ -16,7 +16,12 @@ if ! test -x "$fuzz/bin/schemathesis"; then
 fi
 
 echo '[{"text": "Fine."}]' >"$scratch/script.json"
-PYTHONPATH=src:. "$python" -m tests.fakes.serve "$scratch/script.json" --port 0 >"$scratch/out" 2>"$scratch/log" &
+box=$("$python" -c "import sys; print(sys.executable)")
+cat >"$scratch/mcp.json" <<END
+{"mcpServers": {"box": {"command": "$box", "args": ["$PWD/tests/fakes/mcp_rogue.py", "fine"], "approval": "auto"}}}
+END
+PYTHONPATH=src:. "$python" -m tests.fakes.serve "$scratch/script.json" --port 0 --mcp-config "$scratch/mcp.json" \
+    >"$scratch/out" 2>"$scratch/log" &
 server=$!
 url=
 tries=0
@@ -31,7 +36,7 @@ until url=$(sed -n 's/.*\(http:[^ ]*\).*/\1/p' "$scratch/out" | head -n 1) && te
 done
 
 cd "$scratch"
-"$fuzz/bin/schemathesis" run "$url/openapi.json" --checks not_a_server_error --phases examples,coverage,fuzzing \
+"$fuzz/bin/schemathesis" run "$url/openapi.json" --checks not_a_server_error,response_schema_conformance --phases examples,coverage,fuzzing \
     --max-time "${FUZZ_S:-120}" --request-timeout 60 --suppress-health-check all --warnings off
 cd "$OLDPWD"
 

@@ -35,6 +35,7 @@ async def test_the_docs_page_lists_every_route_and_loads_nothing(
     for path in document["paths"]:
         assert f"<code>{path}</code>" in response.text
     assert "<code>messages (required)</code>" in response.text
+    assert "<code>input_tokens (always)</code>" in response.text
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert not re.search(r"<script|<link|<img|src=|url\(|https?://", response.text)
     assert (await client.get("/redoc")).status_code == 404

@@ -11,22 +11,27 @@ from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.server import models, pages
 from vllm_mlx.server.access.stack import middleware
 from vllm_mlx.server.admin import health, probes, status
+from vllm_mlx.server.admin import wire as admin_wire
 from vllm_mlx.server.anthropic import count_tokens, messages
 from vllm_mlx.server.anthropic import errors as anthropic_errors
+from vllm_mlx.server.anthropic import wire as anthropic_wire
 from vllm_mlx.server.anthropic.errors import AnthropicError
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.body import WireModel
 from vllm_mlx.server.docs import complete
 from vllm_mlx.server.errors import ErrorResponses
 from vllm_mlx.server.mcp import execute, listing
+from vllm_mlx.server.mcp import wire as mcp_wire
 from vllm_mlx.server.mcp.execute import ExecuteRequest
 from vllm_mlx.server.openai import chat, completions, render, tokenize
 from vllm_mlx.server.openai import errors as openai_errors
+from vllm_mlx.server.openai import wire as openai_wire
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.completions_schema import CompletionRequest
 from vllm_mlx.server.openai.errors import OpenAIError
 from vllm_mlx.server.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from vllm_mlx.server.responses import create, stored
+from vllm_mlx.server.responses import wire as responses_wire
 from vllm_mlx.server.responses.errors import with_own_names
 from vllm_mlx.server.responses.schema import CountInputRequest, ResponsesRequest
 from vllm_mlx.server.responses.store import ResponseStore
@@ -51,6 +56,14 @@ _ERROR_SCHEMAS: dict[str, list[type[BaseModel]]] = {
     "/v1/messages": [AnthropicError],
     "/v1/models": [OpenAIError, AnthropicError],
 }
+
+_ANSWERS = [
+    openai_wire.ANSWERS,
+    anthropic_wire.ANSWERS,
+    responses_wire.ANSWERS,
+    mcp_wire.ANSWERS,
+    admin_wire.ANSWERS,
+]
 
 _NOTHING_SPECIAL = AccessConfig()
 
@@ -106,5 +119,5 @@ def create_app(
     )
     app.include_router(create.routes(service, store))
     app.include_router(stored.routes(store))
-    complete(app, _SCHEMAS, _ERROR_SCHEMAS)
+    complete(app, _SCHEMAS, _ERROR_SCHEMAS, _ANSWERS)
     return app

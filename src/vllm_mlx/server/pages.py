@@ -34,6 +34,16 @@ class Welcome(BaseModel):
     status: str = "/v1/status"
 
 
+class Description(BaseModel):
+    """This document: OpenAPI 3.1, https://spec.openapis.org/oas/v3.1.0."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+    security: list[dict[str, list[str]]]
+
+
 def routes(service: ModelService) -> APIRouter:
     """The routes, over a model service."""
     router = APIRouter(tags=["pages"])
@@ -43,14 +53,14 @@ def routes(service: ModelService) -> APIRouter:
         """Name, version, served models, and where the rest is."""
         return Welcome(models=[card.id for card in service.models()])
 
-    @router.get("/openapi.json")
+    @router.get("/openapi.json", responses={200: {"model": Description}})
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI description of every route."""
         return JSONResponse(request.app.openapi())
 
     @router.get("/docs", response_class=HTMLResponse)
     async def docs(request: Request) -> HTMLResponse:
-        """Every route and the fields of its body, as one page that works offline."""
+        """Every route, the fields of its body and of its answer, as one page that works offline."""
         return HTMLResponse(_page(request.app.openapi()), headers=_HEADERS)
 
     return router
@@ -73,17 +83,22 @@ def _page(document: dict[str, Any]) -> str:
 
 def _row(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     meaning = escape(str(operation.get("description") or operation.get("summary") or "").strip())
-    fields = _fields(operation, schemas)
-    listed = f"<details><summary>{len(fields)} fields</summary>{_list(fields)}</details>" if fields else ""
+    body, answer = operation.get("requestBody", {}), operation["responses"].get("200", {})
+    listed = _listed(_fields(body, schemas, "required"), "fields")
+    listed += _listed(_fields(answer, schemas, "always"), "fields in the answer")
     name = f"<code>{method.upper()}</code><td><code>{escape(path)}</code>"
     return f"<tr><td>{name}<td>{meaning}{listed}"
 
 
-def _fields(operation: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+def _listed(fields: list[str], what: str) -> str:
+    return f"<details><summary>{len(fields)} {what}</summary>{_list(fields)}</details>" if fields else ""
+
+
+def _fields(described: dict[str, Any], schemas: dict[str, Any], mark: str) -> list[str]:
+    content = described.get("content", {}).get("application/json", {})
     schema = schemas.get(content.get("schema", {}).get("$ref", "").rpartition("/")[2], {})
-    required = schema.get("required", ())
-    return [f"{name} (required)" if name in required else name for name in schema.get("properties", {})]
+    marked = schema.get("required", ())
+    return [f"{name} ({mark})" if name in marked else name for name in schema.get("properties", {})]
 
 
 def _list(fields: list[str]) -> str:

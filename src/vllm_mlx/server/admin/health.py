@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from vllm_mlx.service.port import ModelService
+
+
+class HealthState(BaseModel):
+    """`ok`, or why requests cannot be served, with words for an operator where there are any."""
+
+    status: Literal["ok", "loading", "restarting", "failed", "stopping"]
+    detail: str = ""
 
 
 def routes(service: ModelService) -> APIRouter:
@@ -13,7 +23,7 @@ def routes(service: ModelService) -> APIRouter:
     router = APIRouter(tags=["admin"])
 
     @router.head("/health", include_in_schema=False)
-    @router.get("/health")
+    @router.get("/health", responses={200: {"model": HealthState}, 503: {"model": HealthState}})
     async def health() -> JSONResponse:
         """200 when ready; 503 while the model loads, once it has failed, and while the server stops."""
         now = service.health()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from vllm_mlx.server.admin import wire
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tools import ToolService
 
@@ -12,7 +13,7 @@ def routes(service: ModelService, tools: ToolService | None = None) -> APIRouter
     """The route, over a model service, and the tools where there are any."""
     router = APIRouter(tags=["admin"])
 
-    @router.get("/v1/status")
+    @router.get("/v1/status", response_model=None, responses=wire.ANSWERS.of(wire.Status))
     async def status() -> dict[str, object]:
         """How the model runs, and the counts of engine and cache."""
         status = service.status()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vllm_mlx.server.anthropic import wire
 from vllm_mlx.server.anthropic.messages_decode import decode_prompt, model_name
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest
 from vllm_mlx.server.body import beside_the_loop, read_body
@@ -18,15 +18,16 @@ def routes(service: ModelService) -> APIRouter:
     """The route, over a model service."""
     router = APIRouter(tags=["anthropic"])
 
-    @router.post("/v1/messages/count_tokens", openapi_extra=json_body(CountTokensRequest))
+    @router.post(
+        "/v1/messages/count_tokens",
+        openapi_extra=json_body(CountTokensRequest),
+        responses=wire.ANSWERS.of(wire.TokenCount),
+    )
     async def count_tokens(request: Request) -> Response:
         """How many tokens the same body would have as the input of a message, cached ones included."""
         body = await read_body(request, CountTokensRequest)
         prompt = await beside_the_loop(request, lambda: decode_prompt(body))
         ids = await service.tokenize(model_name(body), prompt)
-        return Response(
-            msgspec.json.encode({"input_tokens": len(ids)}),
-            media_type="application/json",
-        )
+        return Response(wire.to_json(wire.TokenCount(len(ids))), media_type="application/json")
 
     return router

@@ -33,11 +33,18 @@ NO_THREADS = "thread_unsupported_request"
 one, and at this code goes on by sending all turns itself."""
 
 
+class AnthropicErrorDetails(BaseModel):
+    """What a client may go on from."""
+
+    error_code: str
+
+
 class AnthropicErrorFields(BaseModel):
     """What went wrong."""
 
     type: str
     message: str
+    details: AnthropicErrorDetails | None = None
 
 
 class AnthropicError(BaseModel):

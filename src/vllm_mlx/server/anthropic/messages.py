@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vllm_mlx.server.anthropic.errors import error_frame
+from vllm_mlx.server.anthropic import wire
+from vllm_mlx.server.anthropic.errors import AnthropicError, error_frame
 from vllm_mlx.server.anthropic.messages_decode import decode, model_name, shows_thinking
 from vllm_mlx.server.anthropic.messages_encode import PING, MessageAnswer, MessagesEncoder, frames
 from vllm_mlx.server.anthropic.messages_schema import MessagesRequest
@@ -22,7 +23,11 @@ def routes(service: ModelService) -> APIRouter:
     """The route, over a model service."""
     router = APIRouter(tags=["anthropic"])
 
-    @router.post("/v1/messages", openapi_extra=json_body(MessagesRequest))
+    @router.post(
+        "/v1/messages",
+        openapi_extra=json_body(MessagesRequest),
+        responses=wire.ANSWERS.of(wire.Message, events=wire.Event, error=AnthropicError),
+    )
     async def create_message(request: Request) -> Response:
         """Continue a conversation, in Anthropic's shape; at once, or as a stream of server-sent events."""
         body = await read_body(request, MessagesRequest)

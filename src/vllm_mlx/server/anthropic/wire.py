@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from vllm_mlx.server.docs import AnswerTypes
+
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
@@ -145,5 +147,14 @@ class MessageStop(_Tagged, frozen=True, tag="message_stop"):
 
 
 Event = MessageStart | Ping | BlockStart | BlockDelta | BlockStop | MessageDelta | MessageStop
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """How long a prompt is."""
+
+    input_tokens: int
+
+
+ANSWERS = AnswerTypes("Anthropic", Message, Event, TokenCount)
 
 to_json = msgspec.json.Encoder().encode

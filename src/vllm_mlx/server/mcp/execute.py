@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from vllm_mlx.core.errors import NotFound
 from vllm_mlx.server.body import WireModel, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp import wire
 from vllm_mlx.server.replies import WorkReply
 from vllm_mlx.service.tools import ToolService
 
@@ -29,7 +29,9 @@ def routes(tools: ToolService | None) -> APIRouter:
     """The route; without tools there is none to run."""
     router = APIRouter(tags=["mcp"])
 
-    @router.post("/v1/mcp/execute", openapi_extra=json_body(ExecuteRequest))
+    @router.post(
+        "/v1/mcp/execute", openapi_extra=json_body(ExecuteRequest), responses=wire.ANSWERS.of(wire.Execution)
+    )
     async def execute(request: Request) -> Response:
         """Run a tool of an MCP server; that the tool itself failed is an answer, `is_error`."""
         body = await read_body(request, ExecuteRequest)
@@ -42,14 +44,14 @@ def routes(tools: ToolService | None) -> APIRouter:
 
 async def _run(tools: ToolService, body: ExecuteRequest) -> bytes:
     outcome = await tools.execute(body.tool_name, body.arguments or {}, caller=_CALLER)
-    return msgspec.json.encode(
-        {
-            "tool_name": body.tool_name,
-            "content": outcome.text,
-            "structured_content": outcome.structured,
-            "is_error": outcome.is_error,
-            "error_message": outcome.text if outcome.is_error else None,
-            "truncated": outcome.truncated,
-            "duration_ms": round(outcome.duration_ms, 3),
-        }
+    return wire.to_json(
+        wire.Execution(
+            tool_name=body.tool_name,
+            content=outcome.text,
+            structured_content=outcome.structured,
+            is_error=outcome.is_error,
+            error_message=outcome.text if outcome.is_error else None,
+            truncated=outcome.truncated,
+            duration_ms=round(outcome.duration_ms, 3),
+        )
     )

@@ -8,12 +8,13 @@ from starlette.responses import Response
 
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.openai import wire
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_encode import ChatAnswer, ChatEncoder, ChatStream
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.chat_tools import answer as answer_of
 from vllm_mlx.server.openai.envelope import Envelope
-from vllm_mlx.server.openai.errors import STREAM_STYLE
+from vllm_mlx.server.openai.errors import STREAM_STYLE, OpenAIError
 from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
 from vllm_mlx.server.replies import EventStream, WholeReply
 from vllm_mlx.server.request_ids import request_id
@@ -25,7 +26,11 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
     """The route, over a model service, and over tools that this server runs itself."""
     router = APIRouter(tags=["openai"])
 
-    @router.post("/v1/chat/completions", openapi_extra=json_body(ChatCompletionRequest))
+    @router.post(
+        "/v1/chat/completions",
+        openapi_extra=json_body(ChatCompletionRequest),
+        responses=wire.ANSWERS.of(wire.ChatCompletion, events=wire.ChatCompletionChunk, error=OpenAIError),
+    )
     async def create_chat_completion(request: Request) -> Response:
         """Continue a conversation; at once, or as a stream of server-sent events."""
         body = await read_body(request, ChatCompletionRequest)

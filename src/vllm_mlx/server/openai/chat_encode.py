@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
+from msgspec import UNSET
 
 from vllm_mlx.core.events import (
     Completed,
@@ -20,36 +24,9 @@ from vllm_mlx.core.events import (
     ToolRunStarted,
 )
 from vllm_mlx.server.logprobs import Logprob, wire_logprobs
+from vllm_mlx.server.openai import wire
 from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, to_json
-from vllm_mlx.server.openai.mcp_encode import McpCallPiece, mcp_piece
-
-
-class Function(msgspec.Struct, omit_defaults=True):
-    """A called function, or a piece of its arguments."""
-
-    name: str | None = None
-    arguments: str | None = None
-
-
-class ToolCallPiece(msgspec.Struct, omit_defaults=True):
-    """The opening of a call (id, type, name), or more of its arguments."""
-
-    index: int
-    function: Function
-    id: str | None = None
-    type: str | None = None
-
-
-class Delta(msgspec.Struct, omit_defaults=True):
-    """What a chunk adds to a message. The thought goes by both names that clients look for."""
-
-    role: str | None = None
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: tuple[ToolCallPiece, ...] | None = None
-    mcp_calls: tuple[McpCallPiece, ...] | None = None
-    mcp_stopped: ToolRunLimit | None = None
+from vllm_mlx.server.openai.wire import Delta, Function, McpCallPiece, ToolCallPiece
 
 
 class ChoiceChunk(msgspec.Struct):
@@ -115,7 +92,19 @@ class ChatEncoder:
 def _run_delta(event: ToolRunStarted | ToolRunFinished | ToolRunsStopped) -> Delta:
     if isinstance(event, ToolRunsStopped):
         return Delta(mcp_stopped=event.limit)
-    return Delta(mcp_calls=(mcp_piece(event),))
+    return Delta(mcp_calls=(_run_piece(event),))
+
+
+def _run_piece(event: ToolRunStarted | ToolRunFinished) -> McpCallPiece:
+    if isinstance(event, ToolRunStarted):
+        return McpCallPiece(event.index, event.id, event.server, event.name, event.arguments)
+    return McpCallPiece(
+        event.index,
+        content=event.text,
+        is_error=event.is_error,
+        truncated=event.truncated,
+        duration_ms=round(event.duration_ms, 3),
+    )
 
 
 class ChatStream:
@@ -153,7 +142,7 @@ class _Choice:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, tuple[ToolCallPiece, list[str]]] = {}
-        self._mcp_calls: dict[int, dict[str, object]] = {}
+        self._mcp_calls: dict[int, dict[str, Any]] = {}
         self._mcp_stopped: ToolRunLimit | None = None
         self._logprobs: list[Logprob] | None = None
         self._finish_reason: FinishReason | None = None
@@ -174,37 +163,32 @@ class _Choice:
         if chunk.finish_reason is not None:
             self._finish_reason, self._stop_reason = chunk.finish_reason, chunk.stop_reason
 
-    def fields(self) -> dict[str, object]:
+    def whole(self) -> wire.Choice:
+        return wire.Choice(
+            index=self._index,
+            message=self._message(),
+            logprobs=None if self._logprobs is None else wire.ChoiceLogprobs(self._logprobs),
+            finish_reason=self._finish_reason,
+            stop_reason=self._stop_reason,
+        )
+
+    def _message(self) -> wire.ChatCompletionMessage:
         content, thought = "".join(self._content), "".join(self._reasoning) or None
-        message: dict[str, object] = {
-            "role": "assistant",
-            "content": content if content or not self._calls else None,
-            "refusal": None,
-            "annotations": [],
-            "reasoning": thought,
-            "reasoning_content": thought,
-        }
-        if self._calls:
-            message["tool_calls"] = [
-                {
-                    "id": first.id,
-                    "type": "function",
-                    "function": {"name": first.function.name, "arguments": "".join(arguments)},
-                }
-                for _, (first, arguments) in sorted(self._calls.items(), key=lambda item: item[0])
-            ]
-        if self._mcp_calls:
-            message["mcp_calls"] = [run for _, run in sorted(self._mcp_calls.items())]
-        if self._mcp_stopped is not None:
-            message["mcp_stopped"] = self._mcp_stopped
-        logprobs = None if self._logprobs is None else {"content": self._logprobs, "refusal": None}
-        return {
-            "index": self._index,
-            "message": message,
-            "logprobs": logprobs,
-            "finish_reason": self._finish_reason,
-            "stop_reason": self._stop_reason,
-        }
+        calls = [_call(*self._calls[index]) for index in sorted(self._calls)]
+        runs = [McpCallPiece(**run) for _, run in sorted(self._mcp_calls.items())]
+        return wire.ChatCompletionMessage(
+            content=content if content or not calls else None,
+            reasoning=thought,
+            reasoning_content=thought,
+            tool_calls=calls or UNSET,
+            mcp_calls=runs or UNSET,
+            mcp_stopped=self._mcp_stopped or UNSET,
+        )
+
+
+def _call(first: ToolCallPiece, arguments: Sequence[str]) -> wire.ToolCall:
+    function = wire.CalledFunction(first.function.name or "", "".join(arguments))
+    return wire.ToolCall(first.id or "", "function", function)
 
 
 class ChatAnswer:
@@ -224,6 +208,7 @@ class ChatAnswer:
 
     def body(self) -> bytes:
         """The answer as JSON, choices in order."""
-        fields = self._envelope.fields("chat.completion")
-        fields["choices"] = [choice.fields() for _, choice in sorted(self._choices.items())]
-        return to_json(fields | (self._usage.fields() if self._usage else {}))
+        choices = [choice.whole() for _, choice in sorted(self._choices.items())]
+        account = self._usage.fields() if self._usage else {}
+        fields = self._envelope.fields("chat.completion") | account
+        return to_json(wire.ChatCompletion(choices=choices, **fields))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from vllm_mlx.core.events import (
     Completed,
     Event,
     Finished,
-    FinishReason,
     ReasoningDelta,
     TextDelta,
     Timings,
@@ -20,35 +17,9 @@ from vllm_mlx.core.events import (
 )
 from vllm_mlx.server.logprobs import finite
 from vllm_mlx.server.openai.envelope import Envelope, Framer, UsageChunk, to_json
+from vllm_mlx.server.openai.wire import Completion, CompletionChoice, CompletionLogprobs
 
-
-class Logprobs(msgspec.Struct):
-    """Parallel lists, one entry a token. Offsets count characters of the choice's text."""
-
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
-    text_offset: list[int]
-
-    def extend(self, more: Logprobs) -> None:
-        """Append the entries of a later piece."""
-        self.tokens += more.tokens
-        self.token_logprobs += more.token_logprobs
-        self.top_logprobs += more.top_logprobs
-        self.text_offset += more.text_offset
-
-
-class ChoiceChunk(msgspec.Struct):
-    """A piece of one choice."""
-
-    index: int
-    text: str
-    logprobs: Logprobs | None = None
-    finish_reason: FinishReason | None = None
-    stop_reason: str | None = None
-
-
-Chunk = ChoiceChunk | UsageChunk
+Chunk = CompletionChoice | UsageChunk
 
 
 class CompletionEncoder:
@@ -73,7 +44,7 @@ class CompletionEncoder:
             case TextDelta() | ReasoningDelta():
                 return self._piece(prompt * self._n + event.choice, event)
             case Finished():
-                return ChoiceChunk(
+                return CompletionChoice(
                     prompt * self._n + event.choice,
                     "",
                     finish_reason=event.reason,
@@ -84,7 +55,7 @@ class CompletionEncoder:
             case _:
                 return None
 
-    def _piece(self, index: int, event: TextDelta | ReasoningDelta) -> ChoiceChunk | None:
+    def _piece(self, index: int, event: TextDelta | ReasoningDelta) -> CompletionChoice | None:
         before = self._chars[index]
         self._chars[index] += len(event.text)
         logprobs = None
@@ -92,7 +63,7 @@ class CompletionEncoder:
             logprobs = _logprobs(event.logprobs, before, len(event.text))
         if not event.text and logprobs is None:
             return None
-        return ChoiceChunk(index, event.text, logprobs)
+        return CompletionChoice(index, event.text, logprobs)
 
     def _complete(self, event: Completed) -> UsageChunk | None:
         self._completed.append(event)
@@ -100,8 +71,8 @@ class CompletionEncoder:
         return None if self._waiting else _sum(self._completed)
 
 
-def _logprobs(tokens: Sequence[TokenLogprob], start: int, length: int) -> Logprobs:
-    entries = Logprobs([], [], [], [])
+def _logprobs(tokens: Sequence[TokenLogprob], start: int, length: int) -> CompletionLogprobs:
+    entries = CompletionLogprobs([], [], [], [])
     raw = b""
     for token in tokens:
         # Bytes of an unfinished character do not count; cleaned-up spaces may make the text the shorter one.
@@ -165,7 +136,7 @@ class CompletionAnswer:
 
     def __init__(self, envelope: Envelope) -> None:
         self._envelope = envelope
-        self._choices: dict[int, ChoiceChunk] = {}
+        self._choices: dict[int, CompletionChoice] = {}
         self._texts: dict[int, list[str]] = {}
         self._usage: UsageChunk | None = None
 
@@ -174,10 +145,10 @@ class CompletionAnswer:
         if isinstance(chunk, UsageChunk):
             self._usage = chunk
         elif chunk is not None:
-            choice = self._choices.setdefault(chunk.index, ChoiceChunk(chunk.index, ""))
+            choice = self._choices.setdefault(chunk.index, CompletionChoice(chunk.index, ""))
             self._texts.setdefault(chunk.index, []).append(chunk.text)
             if chunk.logprobs is not None:
-                choice.logprobs = choice.logprobs or Logprobs([], [], [], [])
+                choice.logprobs = choice.logprobs or CompletionLogprobs([], [], [], [])
                 choice.logprobs.extend(chunk.logprobs)
             if chunk.finish_reason is not None:
                 choice.finish_reason, choice.stop_reason = chunk.finish_reason, chunk.stop_reason
@@ -186,6 +157,6 @@ class CompletionAnswer:
         """The answer as JSON, choices in order."""
         for index, choice in self._choices.items():
             choice.text = "".join(self._texts[index])
-        fields = self._envelope.fields("text_completion")
-        fields["choices"] = [choice for _, choice in sorted(self._choices.items())]
-        return to_json(fields | (self._usage.fields() if self._usage else {}))
+        choices = [choice for _, choice in sorted(self._choices.items())]
+        account = self._usage.fields() if self._usage else {}
+        return to_json(Completion(choices=choices, **self._envelope.fields("text_completion"), **account))

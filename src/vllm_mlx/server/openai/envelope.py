@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 import msgspec
 
 from vllm_mlx import __version__
 from vllm_mlx.core.events import Timings, Usage
 from vllm_mlx.server import sse
+from vllm_mlx.server.openai.wire import (
+    CompletionTokensDetails,
+    CompletionUsage,
+    Metrics,
+    PromptTokensDetails,
+)
 
 FINGERPRINT = f"vllm-mlx-{__version__}"
 
@@ -22,22 +29,22 @@ class UsageChunk(msgspec.Struct, frozen=True):
     usage: Usage
     timings: Timings
 
-    def fields(self) -> dict[str, object]:
-        """`usage` in OpenAI's shape, and `metrics` beside it for routers that read timings from the body."""
+    def fields(self) -> dict[str, Any]:
+        """`usage` and `metrics`."""
         usage = self.usage
         return {
-            "usage": {
-                "prompt_tokens": usage.prompt_tokens,
-                "completion_tokens": usage.completion_tokens,
-                "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-                "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-                "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-            },
-            "metrics": {
-                "time_to_first_token_ms": self.timings.time_to_first_token_ms,
-                "generation_time_ms": self.timings.generation_time_ms,
-                "tokens_per_second": self._tokens_per_second(),
-            },
+            "usage": CompletionUsage(
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                usage.prompt_tokens + usage.completion_tokens,
+                PromptTokensDetails(usage.cached_tokens),
+                CompletionTokensDetails(usage.reasoning_tokens),
+            ),
+            "metrics": Metrics(
+                self.timings.time_to_first_token_ms,
+                self.timings.generation_time_ms,
+                self._tokens_per_second(),
+            ),
         }
 
     def _tokens_per_second(self) -> float | None:
@@ -61,7 +68,7 @@ class Envelope:
         self._model = model
         self._tier = {"service_tier": "default"} if tier else {}
 
-    def fields(self, kind: str) -> dict[str, object]:
+    def fields(self, kind: str) -> dict[str, Any]:
         """The fields as they open an answer of the given `object` kind."""
         return {
             "id": self.id,

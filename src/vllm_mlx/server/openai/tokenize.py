@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from vllm_mlx.core.errors import InvalidRequest
@@ -38,6 +39,14 @@ class TokenizeRequest(WireModel):
     continue_final_message: bool | None = None
 
 
+class Tokenized(BaseModel):
+    """Token ids, how many, and how many the model can take."""
+
+    tokens: list[int]
+    count: int
+    max_model_len: int | None
+
+
 class DetokenizeRequest(WireModel):
     """Token ids."""
 
@@ -45,12 +54,18 @@ class DetokenizeRequest(WireModel):
     tokens: Integers
 
 
+class Detokenized(BaseModel):
+    """A text, under the name that vLLM gives it."""
+
+    prompt: str
+
+
 def routes(service: ModelService) -> APIRouter:
     """The routes, over a model service."""
     router = APIRouter(tags=["tokens"])
 
     @router.post("/tokenize", openapi_extra=json_body(TokenizeRequest))
-    async def tokenize(request: Request) -> dict[str, Any]:
+    async def tokenize(request: Request) -> Tokenized:
         """Token ids of a text or a conversation."""
         body = await read_body(request, TokenizeRequest)
         model = model_name(body.model)
@@ -58,14 +73,14 @@ def routes(service: ModelService) -> APIRouter:
         special = body.prompt is not None if body.add_special_tokens is None else body.add_special_tokens
         given = await beside_the_loop(request, lambda: _input(body))
         ids = await service.tokenize(model, given, add_special_tokens=special)
-        return {"tokens": ids, "count": len(ids), "max_model_len": service.model(model).max_model_len}
+        return Tokenized(tokens=ids, count=len(ids), max_model_len=service.model(model).max_model_len)
 
     @router.post("/detokenize", openapi_extra=json_body(DetokenizeRequest))
-    async def detokenize(request: Request) -> dict[str, Any]:
+    async def detokenize(request: Request) -> Detokenized:
         """The text of token ids."""
         body = await read_body(request, DetokenizeRequest)
         ids = list(token_ids(body.tokens, "tokens")) if body.tokens else []
-        return {"prompt": await service.detokenize(model_name(body.model), ids)}
+        return Detokenized(prompt=await service.detokenize(model_name(body.model), ids))
 
     return router
 

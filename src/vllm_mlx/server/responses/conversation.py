@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.encode import new_id
 from vllm_mlx.server.responses.items_decode import unread_media
 from vllm_mlx.server.responses.schema import ContentPart, CountInputRequest, InputItem
 from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredResponse
 from vllm_mlx.server.responses.tools_decode import wrong
-from vllm_mlx.server.responses.wire import to_json
 
 _PREFIXES = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 
@@ -97,48 +97,58 @@ def _parse(data: bytes) -> InputItem:
 
 
 def _stored(item: InputItem) -> StoredItem:
+    listed = _listed(item)
+    return StoredItem(listed.id, wire.to_json(listed))
+
+
+def _listed(item: InputItem) -> wire.ListedItem:
     kind = item.type or "message"
-    fields: dict[str, Any] = {"id": item.id or new_id(_PREFIXES.get(kind, "msg")), "type": kind}
+    identity = item.id or new_id(_PREFIXES.get(kind, "msg"))
     match kind:
         case "function_call":
-            fields |= {
-                "call_id": item.call_id,
-                "name": item.name,
-                "arguments": item.arguments or "{}",
-                "status": "completed",
-            }
-            fields |= {} if item.namespace is None else {"namespace": item.namespace}
+            return wire.FunctionCallItem(
+                id=identity,
+                call_id=item.call_id or "",
+                name=item.name or "",
+                namespace=_given(item.namespace),
+                arguments=item.arguments or "{}",
+                status="completed",
+            )
         case "function_call_output":
             output = item.output if isinstance(item.output, str) else _parts(item.output or ())
-            fields |= {"call_id": item.call_id, "output": output, "status": "completed"}
+            return wire.ListedOutput(id=identity, call_id=item.call_id, output=output)
         case "reasoning":
-            fields["summary"] = _parts(item.summary or ())
-            if item.content is not None:
-                fields["content"] = _said(item, "reasoning_text")
-            if item.encrypted_content is not None:
-                fields["encrypted_content"] = item.encrypted_content
+            return wire.ListedReasoning(
+                id=identity,
+                summary=_parts(item.summary or ()),
+                content=UNSET if item.content is None else _said(item, "reasoning_text"),
+                encrypted_content=_given(item.encrypted_content),
+            )
         case _:
             kind_of_text = "output_text" if item.role == "assistant" else "input_text"
-            fields |= {"role": item.role, "status": "completed", "content": _said(item, kind_of_text)}
-            fields |= {} if item.phase is None else {"phase": item.phase}
-    return StoredItem(fields["id"], to_json(fields))
+            return wire.ListedMessage(
+                id=identity, role=item.role, content=_said(item, kind_of_text), phase=_given(item.phase)
+            )
 
 
-def _said(item: InputItem, kind_of_text: str) -> list[dict[str, Any]]:
+def _given(text: str | None) -> str | UnsetType:
+    return UNSET if text is None else text
+
+
+def _said(item: InputItem, kind_of_text: str) -> tuple[wire.Part, ...]:
     if isinstance(item.content, str):
         return _parts([ContentPart(type=kind_of_text, text=item.content)])
     return _parts(item.content or ())
 
 
-def _parts(parts: Sequence[ContentPart]) -> list[dict[str, Any]]:
-    return [_part(part) for part in parts]
+def _parts(parts: Sequence[ContentPart]) -> tuple[wire.Part, ...]:
+    return tuple(map(_part, parts))
 
 
-def _part(part: ContentPart) -> dict[str, Any]:
+def _part(part: ContentPart) -> wire.Part:
     if part.type == "refusal":
-        return {"type": "refusal", "refusal": part.refusal}
+        return wire.Part(type="refusal", refusal=part.refusal)
     missing = unread_media(part)
     if missing is not None:
-        return {"type": "input_text", "text": missing}
-    annotations: dict[str, Any] = {"annotations": []} if part.type == "output_text" else {}
-    return {"type": part.type, "text": part.text, **annotations}
+        return wire.Part(type="input_text", text=missing)
+    return wire.Part(type=part.type, text=part.text, annotations=() if part.type == "output_text" else UNSET)

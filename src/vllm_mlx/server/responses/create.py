@@ -29,7 +29,11 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
     """The routes, over a model service and the answers it has given."""
     router = APIRouter(tags=["responses"])
 
-    @router.post("/v1/responses", openapi_extra=json_body(ResponsesRequest))
+    @router.post(
+        "/v1/responses",
+        openapi_extra=json_body(ResponsesRequest),
+        responses=wire.ANSWERS.of(wire.Response, events=wire.Event),
+    )
     async def create_response(request: Request) -> Response:
         """Go on with a conversation, given as items; at once, or as a stream of server-sent events."""
         body = await read_body(request, ResponsesRequest)
@@ -58,7 +62,11 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
         whole = WholeAnswer(encoder, keep)
         return WholeReply(events, whole.add, whole.body)
 
-    @router.post("/v1/responses/input_tokens", openapi_extra=json_body(CountInputRequest))
+    @router.post(
+        "/v1/responses/input_tokens",
+        openapi_extra=json_body(CountInputRequest),
+        responses=wire.ANSWERS.of(wire.InputTokens),
+    )
     async def count_input_tokens(request: Request) -> Response:
         """How many tokens the same body would have as the input of a response, cached ones included."""
         body = await read_body(request, CountInputRequest)
@@ -71,8 +79,8 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
         if body.truncation == "auto":
             chat = await fitted(service, served_name(body), chat, None)
         ids = await service.tokenize(served_name(body), chat)
-        answer = {"object": "response.input_tokens", "input_tokens": len(ids)}
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+        answer = wire.InputTokens(input_tokens=len(ids))
+        return Response(wire.to_json(answer), media_type="application/json")
 
     return router
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
@@ -144,10 +145,9 @@ def opening(body: ResponsesRequest, response_id: str, model: str, *, stored: boo
         parallel_tool_calls=body.parallel_tool_calls is not False,
         previous_response_id=body.previous_response_id,
         prompt_cache_key=body.prompt_cache_key,
-        reasoning={
-            "effort": body.reasoning.effort if body.reasoning else None,
-            "summary": _summary(body.reasoning),
-        },
+        reasoning=wire.Reasoning(
+            effort=body.reasoning.effort if body.reasoning else None, summary=_summary(body.reasoning)
+        ),
         safety_identifier=body.safety_identifier,
         store=stored,
         temperature=body.temperature,
@@ -196,19 +196,19 @@ def _constraint(body: CountInputRequest) -> Constraint | None:
     return JsonSchema(form.schema_, form.name)
 
 
-def _echoed_text(body: ResponsesRequest) -> dict[str, Any]:
+def _echoed_text(body: ResponsesRequest) -> wire.TextConfig:
     form = body.text.format if body.text else None
     verbosity = (body.text.verbosity if body.text else None) or "medium"
     if form is None:
-        return {"format": {"type": "text"}, "verbosity": verbosity}
+        return wire.TextConfig(wire.TextFormat(type="text"), verbosity)
     shown = form.model_dump(by_alias=True, exclude_none=True)
     if form.type == "json_schema":
         shown = {"name": "response", "description": None, "strict": False} | shown
-    return {"format": shown, "verbosity": verbosity}
+    return wire.TextConfig(wire.TextFormat(**shown), verbosity)
 
 
-def _echoed_choice(body: ResponsesRequest) -> Any:
+def _echoed_choice(body: ResponsesRequest) -> str | wire.ToolChoice:
     choice = body.tool_choice
     if choice is None or isinstance(choice, str):
         return choice or "auto"
-    return choice.model_dump(exclude_none=True)
+    return msgspec.convert(choice.model_dump(exclude_none=True), wire.ToolChoice)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from fastapi import APIRouter, Query
+from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +13,7 @@ from vllm_mlx.core.errors import InvalidRequest, NotFound
 from vllm_mlx.server import sse
 from vllm_mlx.server.callers import owner
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.answer import Framer
 from vllm_mlx.server.responses.replay import replay
 from vllm_mlx.server.responses.store import ResponseStore, StoredItem
@@ -25,7 +26,7 @@ def routes(store: ResponseStore) -> APIRouter:
     """The routes, over the answers that are kept. Each caller sees its own."""
     router = APIRouter(tags=["responses"])
 
-    @router.get("/v1/responses/{response_id}")
+    @router.get("/v1/responses/{response_id}", responses=wire.ANSWERS.of(wire.Response, events=wire.Event))
     async def retrieve_response(
         request: Request, response_id: str, stream: bool = False, starting_after: int = -1
     ) -> Response:
@@ -38,13 +39,13 @@ def routes(store: ResponseStore) -> APIRouter:
         frames = Framer(after=starting_after).frames(list(replay(found.data)))
         return Response(frames, headers=sse.HEADERS)
 
-    @router.delete("/v1/responses/{response_id}")
+    @router.delete("/v1/responses/{response_id}", responses=wire.ANSWERS.of(wire.Deleted))
     async def delete_response(request: Request, response_id: str) -> Response:
         """Forget a stored answer."""
         store.delete(owner(request.scope), response_id)
-        return _json(msgspec.json.encode({"id": response_id, "object": "response", "deleted": True}))
+        return _json(wire.to_json(wire.Deleted(response_id)))
 
-    @router.post("/v1/responses/{response_id}/cancel")
+    @router.post("/v1/responses/{response_id}/cancel", status_code=400)
     async def cancel_response(request: Request, response_id: str) -> Response:
         """Answers run in the background can be cancelled; this server runs none."""
         store.get(owner(request.scope), response_id)
@@ -55,7 +56,7 @@ def routes(store: ResponseStore) -> APIRouter:
             code="not_cancellable",
         )
 
-    @router.get("/v1/responses/{response_id}/input_items")
+    @router.get("/v1/responses/{response_id}/input_items", responses=wire.ANSWERS.of(wire.ItemList))
     async def list_input_items(
         request: Request,
         response_id: str,
@@ -81,14 +82,13 @@ def _place(items: tuple[StoredItem, ...], item_id: str) -> int:
 
 
 def _page(items: tuple[StoredItem, ...], *, more: bool) -> bytes:
-    return msgspec.json.encode(
-        {
-            "object": "list",
-            "data": [msgspec.Raw(item.data) for item in items],
-            "first_id": items[0].id if items else None,
-            "last_id": items[-1].id if items else None,
-            "has_more": more,
-        }
+    return wire.to_json(
+        wire.ItemList(
+            data=Raw(b"[" + b",".join(item.data for item in items) + b"]"),
+            first_id=items[0].id if items else None,
+            last_id=items[-1].id if items else None,
+            has_more=more,
+        )
     )
 
 

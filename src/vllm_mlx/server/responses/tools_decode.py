@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.schema import (
     MAX_TOOLS,
     CountInputRequest,
@@ -69,28 +69,18 @@ def model_name(namespace: str | None, name: str) -> str:
     return name if namespace is None else namespace + _BETWEEN + name
 
 
-def echoed(tools: Sequence[InputTool] | None) -> list[dict[str, Any]]:
+def echoed(tools: Sequence[InputTool] | None) -> list[wire.FunctionTool | wire.NamespaceTool]:
     """The tools as an answer repeats them."""
     return [
-        {"type": "namespace", "name": tool.name, "description": tool.description or "", "tools": _plain(tool)}
+        wire.NamespaceTool(tool.name, tool.description or "", tuple(map(_echoed_function, tool.tools or ())))
         if tool.type == "namespace"
         else _echoed_function(tool)
         for tool in tools or ()
     ]
 
 
-def _plain(tool: InputTool) -> list[dict[str, Any]]:
-    return [_echoed_function(function) for function in tool.tools or ()]
-
-
-def _echoed_function(tool: FunctionTool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": tool.parameters,
-        "strict": bool(tool.strict),
-    }
+def _echoed_function(tool: FunctionTool) -> wire.FunctionTool:
+    return wire.FunctionTool(tool.name, tool.description, tool.parameters, bool(tool.strict))
 
 
 def _namespace(tool: InputTool, where: str) -> list[tuple[tuple[str, str], ToolSpec]]:

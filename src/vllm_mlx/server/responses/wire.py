@@ -5,13 +5,15 @@ Names, order and required fields are those of OpenAI's reference, as its package
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from vllm_mlx.server.docs import AnswerTypes, encoded_list
 from vllm_mlx.server.logprobs import Logprob
 
+_PREFIX = "Responses"
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
@@ -109,6 +111,62 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
+class Reasoning(msgspec.Struct, frozen=True):
+    """How much thought was asked for, and whether as a summary."""
+
+    effort: str | None
+    summary: str | None
+
+
+class TextFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of an answer."""
+
+    type: str
+    name: str | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    strict: bool | UnsetType = UNSET
+    schema: dict[str, Any] | bool | UnsetType = UNSET
+
+
+class TextConfig(msgspec.Struct, frozen=True):
+    """How the text of an answer was asked for."""
+
+    format: TextFormat
+    verbosity: str
+
+
+class ToolName(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the tools on offer."""
+
+    type: str
+    name: str | UnsetType = UNSET
+    namespace: str | UnsetType = UNSET
+
+
+class ToolChoice(ToolName, frozen=True, kw_only=True):
+    """The function that had to be called, or the tools there were to choose from."""
+
+    mode: str | UnsetType = UNSET
+    tools: tuple[ToolName, ...] | UnsetType = UNSET
+
+
+class FunctionTool(_Tagged, frozen=True, tag="function"):
+    """A function on offer."""
+
+    name: str | None
+    description: str | None
+    parameters: dict[str, Any] | None
+    strict: bool
+
+
+class NamespaceTool(_Tagged, frozen=True, tag="namespace"):
+    """A named group of functions on offer."""
+
+    name: str | None
+    description: str
+    tools: tuple[FunctionTool, ...]
+
+
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer repeats of its request."""
 
@@ -120,13 +178,13 @@ class Echo(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool
     previous_response_id: str | None
     prompt_cache_key: str | None
-    reasoning: dict[str, Any]
+    reasoning: Reasoning
     safety_identifier: str | None
     store: bool
     temperature: float | None
-    text: dict[str, Any]
-    tool_choice: Any
-    tools: Raw
+    text: TextConfig
+    tool_choice: str | ToolChoice
+    tools: Annotated[Raw, encoded_list(_PREFIX, FunctionTool, NamespaceTool)]
     top_logprobs: int
     top_p: float | None
     truncation: Literal["auto", "disabled"]
@@ -317,6 +375,78 @@ Event = (
     | SummaryDone
     | ArgumentsMore
     | ArgumentsDone
+)
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of what a listed item says, under the type that its sender gave it."""
+
+    type: str
+    text: str | UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
+    annotations: tuple[()] | UnsetType = UNSET
+
+
+class ListedMessage(_Tagged, frozen=True, kw_only=True, tag="message"):
+    """What a request said."""
+
+    id: str
+    role: str | None
+    status: ItemStatus = "completed"
+    content: tuple[Part, ...]
+    phase: str | UnsetType = UNSET
+
+
+class ListedReasoning(_Tagged, frozen=True, kw_only=True, tag="reasoning"):
+    """A thought that a request gave back."""
+
+    id: str
+    summary: tuple[Part, ...]
+    content: tuple[Part, ...] | UnsetType = UNSET
+    encrypted_content: str | UnsetType = UNSET
+
+
+class ListedOutput(_Tagged, frozen=True, kw_only=True, tag="function_call_output"):
+    """What a function gave."""
+
+    id: str
+    call_id: str | None
+    output: str | tuple[Part, ...]
+    status: ItemStatus = "completed"
+
+
+ListedItem = ListedMessage | ListedReasoning | FunctionCallItem | ListedOutput
+
+
+class ItemList(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of a request's items; `first_id` and `last_id` are cursors for the next call."""
+
+    object: Literal["list"] = "list"
+    data: Annotated[
+        Raw, encoded_list(_PREFIX, ListedMessage, ListedReasoning, FunctionCallItem, ListedOutput)
+    ]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """An answer is forgotten."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
+
+
+class InputTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a prompt is."""
+
+    object: Literal["response.input_tokens"] = "response.input_tokens"
+    input_tokens: int
+
+
+ANSWERS = AnswerTypes(
+    _PREFIX, Response, Event, FunctionTool, NamespaceTool, ItemList, ListedItem, Deleted, InputTokens
 )
 
 to_json = msgspec.json.Encoder().encode
