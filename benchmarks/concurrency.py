@@ -38,9 +38,13 @@ def main() -> int:
     """Run the rounds, print a table, write the raw figures."""
     arguments = _arguments()
     model = arguments.model or str(importlib.resources.files("vllm_mlx.models") / "demo")
-    servers = {"ours": our_server(model, arguments.ours_args), "mlx_lm.server": mlx_lm_server(model)}
+    servers = {"ours": our_server(model, arguments.ours_args)}
+    if arguments.mlx_lm:
+        servers["mlx_lm.server"] = mlx_lm_server(model)
     if arguments.reference_python:
         servers["vllm-mlx 0.6.0"] = _reference(model, arguments.reference_python)
+    if arguments.in_process:
+        servers["LLM in process"] = {}
     levels = [int(level) for level in arguments.levels.split(",")]
     rounds: list[dict[str, Any]] = []
     for number in range(arguments.rounds):
@@ -63,6 +67,8 @@ def measure(
     name: str, server: dict[str, Any], model: str, levels: list[int], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Start one server, warm it up, load it level by level, stop it."""
+    if not server:
+        return measure_in_process(model, arguments)
     port = free_port()
     command = [part.replace("{port}", str(port)) for part in server["command"]]
     with (
@@ -86,6 +92,16 @@ def measure(
             return figures
         finally:
             end(process)
+
+
+def measure_in_process(model: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same load without HTTP, see `in_process.py`."""
+    command = [sys.executable, "-m", "benchmarks.in_process", model, "--levels", arguments.levels]
+    for name in ("prompt_words", "max_tokens", "requests_per_slot"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -114,6 +130,7 @@ def summarise(rounds: list[dict[str, Any]], names: list[str], levels: list[int])
             row[name] = {
                 key: round(statistics.median(figure[key] for figure in mine), 2)
                 for key in ("tokens_per_s", "ttft_p50_ms", "gap_p50_ms", "gap_p99_ms", "failed")
+                if all(key in figure for figure in mine)
             }
         for name in names[1:]:
             row[f"ours / {name}"] = round(row["ours"]["tokens_per_s"] / row[name]["tokens_per_s"], 2)
@@ -132,6 +149,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--label", default="cpu", help="for the name of the results file")
     parser.add_argument("--machine", default=platform.machine(), help="in words, for the record")
     parser.add_argument("--reference-python", help="a Python with vllm-mlx 0.6.0 (never our environment)")
+    parser.add_argument("--no-mlx-lm", dest="mlx_lm", action="store_false", help="leave mlx_lm.server out")
+    parser.add_argument("--in-process", action="store_true", help="also measure our own LLM, without HTTP")
     parser.add_argument("--ours-args", default="", help="further flags for our server")
     return parser.parse_args()
 
@@ -196,7 +215,8 @@ def wait_until_up(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def _line(figures: list[dict[str, Any]]) -> str:
     return "; ".join(
-        f"{f['concurrency']}: {f['tokens_per_s']:.0f} tok/s, ttft {f['ttft_p50_ms']:.0f} ms" for f in figures
+        f"{f['concurrency']}: {f['tokens_per_s']:.0f} tok/s, ttft {f.get('ttft_p50_ms', 0):.0f} ms"
+        for f in figures
     )
 
 

@@ -85,14 +85,19 @@ class Summary:
         return asdict(self)
 
 
+def prompts_of(load: Load) -> list[str]:
+    """The prompts of a load, in the order in which they are sent."""
+    rng = random.Random(load.seed)
+    return [" ".join(rng.choice(WORDS) for _ in range(load.prompt_words)) for _ in range(load.requests)]
+
+
 async def run_load(host: str, port: int, model: str, load: Load) -> Summary:
     """Send the load and wait for its end.
 
     Raises:
         RuntimeError: no request succeeded; holds the first one's error.
     """
-    rng = random.Random(load.seed)
-    prompts = [" ".join(rng.choice(WORDS) for _ in range(load.prompt_words)) for _ in range(load.requests)]
+    prompts = prompts_of(load)
     slots = asyncio.Semaphore(load.concurrency)
     streams: list[Stream] = []
     errors: list[str] = []
