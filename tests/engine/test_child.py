@@ -28,12 +28,15 @@ from vllm_mlx.engine.frames import (
 from vllm_mlx.engine.wire import StepFrame
 
 LIMIT_MS = 30_000
+FAKE = "tests.fakes.child_runner:fake_runner"
 
 
 class Front:
     """The other end of a child's socket and line."""
 
-    def __init__(self, folder: Path, address: str, runner_factory: str) -> None:
+    def __init__(
+        self, folder: Path, address: str, runner_factory: str, *, grammars_ahead: bool = False
+    ) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.PAIR)
         self.socket.rcvtimeo = LIMIT_MS
@@ -53,6 +56,7 @@ class Front:
             engine=EngineConfig(),
             cache=CacheConfig(),
             runner_factory=runner_factory,
+            grammars_ahead=grammars_ahead,
         )
         self.line.sendall(encode_launch(launch))
 
@@ -75,7 +79,7 @@ class Front:
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("c")
     describe(folder)
-    factory = getattr(request, "param", "tests.fakes.child_runner:fake_runner")
+    factory = getattr(request, "param", FAKE)
     front = Front(folder, f"ipc://{folder}/s", factory)
     yield front
     front.close()
@@ -92,6 +96,27 @@ def test_it_says_hello_then_what_it_loaded_then_what_its_steps_bring_and_closes(
     assert second.outputs[0].finish == "length"
     front.socket.send(encode(Close()))
     assert front.ended()[0] == 0
+
+
+@pytest.mark.requirement(63)
+def test_the_vocabulary_of_its_grammars_is_read_before_it_serves(tmp_path: Path) -> None:
+    describe(tmp_path)
+    front = Front(tmp_path, f"ipc://{tmp_path}/s", FAKE, grammars_ahead=True)
+    try:
+        assert front.hear() == Hello()
+        assert isinstance(front.hear(), Loaded)
+        (tmp_path / "tokenizer.json").unlink()
+        front.socket.send(encode(make_request("r", max_tokens=2, grammar='start: "ab"')))
+        told: list[int] = []
+        while len(told) < 2:
+            frame = front.hear()
+            assert isinstance(frame, StepFrame)
+            for output in frame.outputs:
+                assert output.error is None
+                told += output.token_ids
+        assert told == [ord(letter) - 32 for letter in "ab"]
+    finally:
+        front.close()
 
 
 def test_its_log_names_the_process_and_nothing_of_a_request(front: Front) -> None:

@@ -48,6 +48,7 @@ class InChild:
             engine=EngineConfig(**options),
             cache=CacheConfig(),
             runner_factory="tests.fakes.child_runner:fake_runner",
+            grammars_ahead=False,  # a second less for each of a hundred children
         )
         return ProcessEngine(launch, backoff=backoff, clock=self.clock)
 

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from tests.architecture.project import ROOT
 
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
-from vllm_mlx.structured.checking import GrammarChecker, Names
+from vllm_mlx.structured.checking import GrammarChecker, Names, Verdict, read_frame, write_frame
+
+COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +115,19 @@ def test_who_waits_when_it_is_closed_hears_so() -> None:
 
 
 def test_the_program_ends_with_its_input() -> None:
-    command = [sys.executable, "-P", "-m", "vllm_mlx.structured.check"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, input=b"", env=environment, capture_output=True, check=False)
+    done = subprocess.run(COMMAND, input=b"", env=ENVIRONMENT, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_the_program_is_kept_by_a_server_that_is_larger_than_it_may_grow_itself() -> None:
+    much = b"x" * 2**29  # Linux counts a parent's memory to its child's peak
+    with subprocess.Popen(COMMAND, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for frame in (msgspec.msgpack.encode(Names()), msgspec.msgpack.encode('start: "a"')):
+            write_frame(program.stdin, frame)
+            answer = read_frame(program.stdout)
+            assert answer is not None
+            assert msgspec.msgpack.decode(answer, type=Verdict) == Verdict(None, last=False)
+        program.stdin.close()
+    assert len(much) == 2**29

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.fakes.clock import HandClock
 
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
-from vllm_mlx.structured.compiling import COMPILE_S, MAX_CHARS, QUEUE_S, Compilation, Grammars, Waiting
+from vllm_mlx.structured.compiling import (
+    COMPILE_S,
+    MAX_CHARS,
+    QUEUE_S,
+    Compilation,
+    Grammars,
+    Waiting,
+    grammars_of,
+    read_ahead,
+)
 
 LIMIT_S = 60
 
@@ -91,6 +101,29 @@ def test_a_vocabulary_that_cannot_be_read_is_said_to_each() -> None:
     for text in ("a", "b"):
         with pytest.raises(InternalError, match="vocabulary"):
             result(grammars, grammars.begin(text))
+
+
+def test_the_vocabulary_is_read_once_ahead_or_with_the_first_grammar() -> None:
+    compiler, read = Slow(), []
+
+    def load() -> Slow:
+        read.append(threading.current_thread().name)
+        return compiler
+
+    for ahead in (True, False):
+        grammars = Grammars(load)  # type: ignore[arg-type]
+        if ahead:
+            grammars.prepare()
+        for text in ("a", "b"):
+            assert isinstance(result(grammars, grammars.begin(text)), Compiled)
+    assert read == [threading.current_thread().name, "grammar"]
+
+
+def test_a_vocabulary_that_could_not_be_read_ahead_is_said_with_the_first_grammar(tmp_path: Path) -> None:
+    grammars = grammars_of(tmp_path, 97, read_ahead(tmp_path))
+    grammars.prepare()
+    with pytest.raises(InternalError, match="vocabulary"):
+        result(grammars, grammars.begin('start: "a"'))
 
 
 def test_a_text_that_is_too_long_is_refused_at_once() -> None:

@@ -33,7 +33,7 @@ from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.serving import load_error, serve
 from vllm_mlx.engine.wire import Command
 from vllm_mlx.runners.base import Runner
-from vllm_mlx.structured.compiling import grammars_of
+from vllm_mlx.structured.compiling import grammars_of, read_ahead
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def main() -> int:
     with closing(FrontLink(launch.address)) as link:
         link.tell(Hello())
         try:
+            tokenizer = read_ahead(Path(launch.folder)) if launch.grammars_ahead else None
             runner = _load(launch)
         except Exception as error:
             log.debug("loading failed", exc_info=error)
@@ -100,7 +101,9 @@ def main() -> int:
             return 1
         try:
             with closing(runner):
-                grammars = grammars_of(Path(launch.folder), runner.capabilities.vocab_size)
+                grammars = grammars_of(Path(launch.folder), runner.capabilities.vocab_size, tokenizer)
+                if launch.grammars_ahead:
+                    grammars.prepare()
                 engine = EngineLoop(runner, launch.engine, launch.cache, grammars=grammars)
                 link.tell(Loaded(engine.info))
                 serve(engine, link, link.tell)

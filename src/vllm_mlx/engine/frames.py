@@ -26,6 +26,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         folder: of the model, on this machine.
         runner_factory: "module:attribute" of a function with `build_runner`'s first four parameters.
         log_level: a level of `logging`, as a number.
+        grammars_ahead: read the vocabulary while the model is loaded, so that the first grammar costs no more
+            than others; otherwise with the first grammar.
     """
 
     address: str = ""
@@ -35,6 +37,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheConfig
     runner_factory: str = DEFAULT_RUNNER
     log_level: int = 20
+    grammars_ahead: bool = True
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):

@@ -136,8 +136,16 @@ def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threadi
 
 
 def _peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """The most memory that this program has had; not what the one that started it had, which Linux counts to
+    a process's `ru_maxrss`: a large server would never keep one of these.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            [peak] = [line.split()[1] for line in status if line.startswith("VmHWM:")]
+    except (OSError, ValueError):
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
+    return int(peak) * 1024
 
 
 def main() -> None:

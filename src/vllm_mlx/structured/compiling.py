@@ -6,6 +6,8 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +18,7 @@ from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overlo
 from vllm_mlx.structured.stack import start_deep_thread
 
 if TYPE_CHECKING:
+    from vllm_mlx.chat.tokenizer import Tokenizer
     from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
 
 log = logging.getLogger(__name__)
@@ -76,10 +79,10 @@ class Grammars:
     """The grammars of one model: the newest, compiled.
 
     `begin` and `poll` never wait. Whoever asks for a text that was asked for before gets the same
-    compilation, failed ones too. Nothing is imported or read before the first grammar.
+    compilation, failed ones too. Nothing is imported or read before the first grammar, or `prepare`.
 
     Args:
-        load: reads the vocabulary and makes a compiler; called once, on a thread of its own.
+        load: makes a compiler over the vocabulary; called once, on a thread of its own or by `prepare`.
     """
 
     def __init__(self, load: Callable[[], Compiler], clock: Clock = system_clock) -> None:
@@ -92,6 +95,15 @@ class Grammars:
         self._num_given_up = 0
         self._loading = threading.Lock()
         self._compiler: Compiler | AppError | None = None
+
+    def prepare(self) -> None:
+        """Make the compiler now; if that fails, whoever asks for a grammar hears so.
+
+        Reading a vocabulary of 150,000 tokens holds Python's lock for half a second at a time: done with the
+        first grammar, it would hold up every stream.
+        """
+        with suppress(AppError):
+            self._loaded()
 
     def begin(self, text: str) -> Compilation:
         """Have a grammar compiled, unless it is already.
@@ -257,13 +269,40 @@ class Waiting:
             return error
 
 
-def grammars_of(folder: Path, vocab_size: int) -> Grammars:
-    """The grammars of the model in a folder."""
+def read_ahead(folder: Path) -> Callable[[], Tokenizer]:
+    """Begin to read a model's tokenizer on a thread of its own, and give what waits for it."""
+    # Imported on this thread: it goes on to import what shares modules with it, and two threads in the middle
+    # of one circle of modules can each find the other's half.
+    module = import_module("vllm_mlx.chat.tokenizer")
+    import_module("vllm_mlx.structured.llguidance")
+    done: Future[Tokenizer] = Future()
+
+    def read() -> None:
+        try:
+            done.set_result(module.Tokenizer.load(folder))
+        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+            done.set_exception(error)
+
+    threading.Thread(target=read, name="vocabulary", daemon=True).start()
+    return done.result
+
+
+def grammars_of(folder: Path, vocab_size: int, tokenizer: Callable[[], Tokenizer] | None = None) -> Grammars:
+    """The grammars of the model in a folder.
+
+    Args:
+        vocab_size: the model's; it may be larger than the tokenizer's.
+        tokenizer: what `read_ahead` gave; None to read it with the first grammar.
+    """
 
     def load() -> Compiler:
         # Only whoever uses a grammar pays for the library and the vocabulary.
         module = import_module("vllm_mlx.structured.llguidance")
-        compiler: Compiler = module.Compiler.load(folder, vocab_size)
+        compiler: Compiler = (
+            module.Compiler.load(folder, vocab_size)
+            if tokenizer is None
+            else module.Compiler(tokenizer(), vocab_size)
+        )
         return compiler
 
     return Grammars(load)
