@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from tests.e2e.hostile_forms import ENDLESS, HOSTILE, HUNDRED_THOUSAND
 from tests.e2e.server import Server
 
 SCHEMA = {
@@ -85,9 +86,8 @@ def test_other_forms_hold_as_well(tiny: Server, seed: int) -> None:
 
 @pytest.mark.requirement(63)
 def test_a_list_of_a_hundred_thousand_values_is_served(tiny: Server) -> None:
-    values = [f"value-{i}" for i in range(100_000)]
-    [choice] = ask(tiny, 1, guided_json={"enum": values}).json()["choices"]
-    assert json.loads(choice["message"]["content"]) in set(values)
+    [choice] = ask(tiny, 1, **HUNDRED_THOUSAND).json()["choices"]
+    assert json.loads(choice["message"]["content"]) in set(HUNDRED_THOUSAND["guided_json"]["enum"])
 
 
 @pytest.mark.requirement(63)
@@ -103,34 +103,10 @@ def test_a_hopeless_form_is_a_400_that_names_field_and_reason(tiny: Server) -> N
         assert reason in error["message"]
 
 
-def chain(number: int) -> str:
-    return "start: a0\n" + "".join(f'a{i}: "x" a{i + 1}\n' for i in range(number)) + f'a{number}: "z"'
-
-
-def doubling(number: int) -> str:
-    return "start: A0\n" + "".join(f"A{i}: A{i + 1} A{i + 1}\n" for i in range(number)) + f'A{number}: "x"'
-
-
-HOSTILE: list[Any] = [
-    {"guided_grammar": chain(3500)},
-    pytest.param({"guided_grammar": doubling(60)}, marks=pytest.mark.slow),
-    {"guided_grammar": "start: " + "(" * 20_000},
-    {"guided_grammar": 'start: "a" start | start start | ""'},
-    {"guided_grammar": 'start: %json {"items":' * 3 + "{}}"},
-    {"guided_grammar": "start: <[4000000000]>"},
-    {"guided_grammar": "start: <[*]>"},
-    {"guided_grammar": 'start: "a\x00b"'},
-    {"guided_regex": "(" * 8000 + "a" + ")" * 8000},
-    {"guided_regex": "(.*a.{60}){30}"},
-    {"guided_regex": "a{1,100000}"},
-    {"guided_json": {"$defs": {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(20_000)}, "$ref": "#"}},
-    {"guided_json": {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}},
-    {"guided_json": {"type": "string", "description": "x" * 1_500_000}},
-]
-
-
 @pytest.mark.requirement(63, 80)
-@pytest.mark.parametrize("fields", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize(
+    "fields", [*HOSTILE, pytest.param(ENDLESS, marks=pytest.mark.slow)], ids=range(len(HOSTILE) + 1)
+)
 def test_a_hostile_form_is_served_or_refused_and_hurts_nobody(tiny: Server, fields: dict[str, Any]) -> None:
     def say(**more: Any) -> httpx.Response:
         return tiny.post("/v1/completions", prompt="x", seed=1, temperature=1.0, max_tokens=8, **more)

@@ -188,6 +188,16 @@ def test_only_so_many_are_kept() -> None:
     assert len(compiler.begun) == 301
 
 
+@pytest.mark.requirement(63, 80)
+def test_of_large_ones_fewer_are_kept() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    large = [f"{i}" + "x" * (MAX_CHARS // 2) for i in range(10)]
+    for text in [*large, large[-1], large[0]]:
+        result(grammars, grammars.begin(text))
+    assert compiler.begun == [*large, large[0]]
+
+
 def test_whoever_waits_hears_once_what_came_of_it() -> None:
     grammars, _ = made(Slow())
     waiting = Waiting(grammars)

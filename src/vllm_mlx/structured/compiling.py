@@ -34,7 +34,8 @@ _THREADS: Final = 2
 _GIVEN_UP: Final = 4
 """Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
 _KEPT: Final = 256
-_KEPT_CHARS: Final = 2**24
+_KEPT_CHARS: Final = 2**23
+"""Of all grammars that are kept. A list of 100,000 values takes 30 bytes a character once it is compiled."""
 
 _TOO_LONG = "the grammar or schema has {} characters; at most {} are compiled"
 _TOO_SLOW = "the grammar or schema takes too long to compile"

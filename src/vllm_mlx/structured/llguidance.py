@@ -25,9 +25,10 @@ Places = list[tuple[Any, int]]
 Compute = Callable[[Places, Words], None]
 _Job = tuple[Future[None], Places, Words]
 
-FILL_S: Final = 0.5
-"""What all masks of a step may take together, while every other row waits; the slow ones' requests end.
-A usual mask takes 50 us; the rest is for machines that do much besides."""
+FILL_S: Final = 2.0
+"""What all masks of a step may take together, while every other row waits; requests whose masks are missing
+then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
+the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
 _LEAVE_S: Final = 2.0
 
 _END_NAME: Final = b"<|end of text, by vllm-mlx|>"
