@@ -276,7 +276,7 @@ class McpConfig:
         None, "JSON or YAML file with the MCP servers to connect to", metavar="FILE"
     )
     mcp_auto_execute: bool = setting(
-        False, "offer the tools of MCP servers in every chat, and run the approved ones, without being asked"
+        False, "offer the tools of MCP servers in every conversation, and run the approved ones, unasked"
     )
     mcp_max_turns: int = setting(
         10, "most turns of the model in one answer where this server runs tools", minimum=1, maximum=100

@@ -84,13 +84,12 @@ async def play(
     *,
     limits: LoopLimits | None = None,
     clock: Callable[[], float] | None = None,
-    parallel: bool = True,
     chat: dict[str, Any] | None = None,
     **request: Any,
 ) -> list[ServedEvent]:
     loop = ToolLoop(tools, limits, clock=clock or HandClock())
     asked = GenerateRequest(input=ChatInput(messages=(QUESTION,), **(chat or {})), **request)
-    events = loop.run(turns.model.generate, asked, tools.select(None), parallel=parallel)
+    events = loop.run(turns.model.generate, asked, tools.select(None), between="\n\n")
     async with aclosing(events):
         return [event async for event in events]
 
@@ -304,7 +303,7 @@ async def test_too_many_calls_in_one_turn_do_not_all_run() -> None:
 
 async def test_without_parallel_calls_only_the_first_counts() -> None:
     turns, tools = Turns(call("box__t", "box__t", "mine"), SAY), FakeToolService({"t": "x"})
-    await play(turns, tools, parallel=False)
+    await play(turns, tools, chat={"parallel_tool_calls": False})
     assert len(tools.calls) == 1
     assert len(turns.chat(1).messages[1].parts) == 1
 

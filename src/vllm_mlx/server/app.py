@@ -68,7 +68,7 @@ _ANSWERS = [
 _NOTHING_SPECIAL = AccessConfig()
 
 _ROUTES = (
-    *(render, completions, messages, count_tokens),
+    *(render, completions, count_tokens),
     *(models, tokenize, health, probes, pages),
 )
 
@@ -108,6 +108,7 @@ def create_app(
         app.include_router(module.routes(service))
     tools = None if tool_loop is None else tool_loop.tools
     app.include_router(chat.routes(service, tool_loop))
+    app.include_router(messages.routes(service, tool_loop))
     app.include_router(status.routes(service, tools))
     app.include_router(listing.routes(tools))
     app.include_router(execute.routes(tools))
@@ -117,7 +118,7 @@ def create_app(
         ttl_s=config.stored_responses_ttl,
         clock=clock,
     )
-    app.include_router(create.routes(service, store))
+    app.include_router(create.routes(service, store, tool_loop))
     app.include_router(stored.routes(store))
     complete(app, _SCHEMAS, _ERROR_SCHEMAS, _ANSWERS)
     return app

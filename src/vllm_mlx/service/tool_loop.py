@@ -83,7 +83,7 @@ class ToolLoop:
         request: GenerateRequest,
         offered: Sequence[OfferedTool],
         *,
-        parallel: bool = True,
+        between: str = "",
     ) -> AsyncGenerator[ServedEvent, None]:
         """One answer.
 
@@ -94,9 +94,10 @@ class ToolLoop:
 
         Args:
             generate: opens one turn.
-            request: of one choice; its chat gets the offered tools besides its own.
+            request: of one choice; its chat gets the offered tools besides its own. Where it allows no
+                parallel calls, only the first call of a turn counts.
             offered: see `ToolService.select`.
-            parallel: when false, only the first call of a turn counts.
+            between: what parts the texts, and the thoughts, of two turns.
 
         Raises:
             InvalidRequest: it has several choices, continues a turn, or has a tool by an offered name.
@@ -112,7 +113,9 @@ class ToolLoop:
         opened = msgspec.structs.replace(
             request, input=msgspec.structs.replace(chat, tools=chat.tools + specs)
         )
-        answer = _Answer(self.tools, self._limits, self._clock, generate, offered, parallel)
+        answer = _Answer(
+            self.tools, self._limits, self._clock, generate, offered, chat.parallel_tool_calls, between
+        )
         return self._counted(answer.play(opened))
 
     async def drain(self, timeout_s: float) -> float:
@@ -150,6 +153,7 @@ class _Answer:
         generate: Generate,
         offered: Sequence[OfferedTool],
         parallel: bool,
+        between: str,
     ) -> None:
         self._tools = tools
         self._limits = limits
@@ -158,6 +162,7 @@ class _Answer:
         self._servers = {tool.name: tool.server for tool in offered}
         self._runnable = frozenset(tool.name for tool in offered if tool.approved)
         self._parallel = parallel
+        self._between = between
         self._began = clock()
         self._runs = 0
         self._bytes_left = limits.max_result_bytes
@@ -170,7 +175,7 @@ class _Answer:
         budget, left = request.sampling.max_tokens, request.sampling.max_tokens
         turns = 0
         while True:
-            turn = Turn(self._runnable, parallel=self._parallel, after=said)
+            turn = Turn(self._runnable, parallel=self._parallel, after=said, between=self._between)
             async with aclosing(self._generate(self._in_time(request))) as events:
                 async for event in events:
                     for shown in turn.feed(event):

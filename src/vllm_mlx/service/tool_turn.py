@@ -18,9 +18,6 @@ from vllm_mlx.core.events import (
 )
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall
 
-BETWEEN_TURNS = "\n\n"
-"""Stands between the texts, and the thoughts, of two turns."""
-
 
 @dataclass(slots=True)
 class _Call:
@@ -39,17 +36,24 @@ class Turn:
         runnable: names of the tools that may run.
         parallel: when false, calls after the first do not count.
         after: texts and thoughts of earlier turns were sent: (text, thought).
+        between: what parts this turn's from theirs; nothing where it is empty.
     """
 
     def __init__(
-        self, runnable: AbstractSet[str], *, parallel: bool, after: tuple[bool, bool] | None
+        self,
+        runnable: AbstractSet[str],
+        *,
+        parallel: bool,
+        after: tuple[bool, bool] | None,
+        between: str = "",
     ) -> None:
         self._runnable = runnable
         self._parallel = parallel
         self._first = after is None
+        self._between = between
         self._gap = {
-            TextDelta: after is not None and after[0],
-            ReasoningDelta: after is not None and after[1],
+            TextDelta: bool(between) and after is not None and after[0],
+            ReasoningDelta: bool(between) and after is not None and after[1],
         }
         self._text: list[str] = []
         self._thought: list[str] = []
@@ -112,7 +116,7 @@ class Turn:
         if not self._gap[kind] or not event.text:
             return [event]
         self._gap[kind] = False
-        return [kind(event.choice, BETWEEN_TURNS), event]
+        return [kind(event.choice, self._between), event]
 
     def _call(self, event: ToolCallStart | ToolCallDelta) -> list[Event]:
         if event.index > 0 and not self._parallel:

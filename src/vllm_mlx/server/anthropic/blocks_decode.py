@@ -30,10 +30,7 @@ def user_part(block: InputBlock, where: str) -> Part:
     """
     if block.type != "tool_result":
         return Text(_content_text(block, where))
-    call_id = given(block.tool_use_id, f"{where}.tool_use_id")
-    text = _result(block.content or "", f"{where}.content")
-    # Chat templates have no place for the mark, so it is said in words.
-    return ToolResult(call_id, f"Error: {text}" if block.is_error else text)
+    return _tool_result(block, where)
 
 
 def assistant_part(block: InputBlock, where: str) -> Part | None:
@@ -43,7 +40,9 @@ def assistant_part(block: InputBlock, where: str) -> Part | None:
         InvalidRequest: as `user_part`.
     """
     match block.type:
-        case "tool_use":
+        case "mcp_tool_result":
+            return _tool_result(block, where)
+        case "tool_use" | "mcp_tool_use":
             call_id = given(block.id, f"{where}.id")
             arguments = msgspec.json.encode(given(block.input, f"{where}.input")).decode()
             return ToolCall(call_id, given(block.name, f"{where}.name"), arguments)
@@ -54,6 +53,13 @@ def assistant_part(block: InputBlock, where: str) -> Part | None:
             return None  # sealed by whoever wrote it
         case _:
             return Text(plain_text(block, where))
+
+
+def _tool_result(block: InputBlock, where: str) -> ToolResult:
+    call_id = given(block.tool_use_id, f"{where}.tool_use_id")
+    text = _result(block.content or "", f"{where}.content")
+    # Chat templates have no place for the mark, so it is said in words.
+    return ToolResult(call_id, f"Error: {text}" if block.is_error else text)
 
 
 def plain_text(block: InputBlock, where: str) -> str:

@@ -14,13 +14,15 @@ from vllm_mlx.server.anthropic.messages_schema import MessagesRequest
 from vllm_mlx.server.anthropic.tools_decode import one_call_at_most
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp.runs import answer as answer_of
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 
-def routes(service: ModelService) -> APIRouter:
-    """The route, over a model service."""
+def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRouter:
+    """The route, over a model service, and over tools that this server runs itself."""
     router = APIRouter(tags=["anthropic"])
 
     @router.post(
@@ -33,7 +35,8 @@ def routes(service: ModelService) -> APIRouter:
         body = await read_body(request, MessagesRequest)
         model = service.model(model_name(body)).id
         identity = request_id(request.scope)
-        events = service.generate(await beside_the_loop(request, lambda: decode(body, identity)))
+        wanted = await beside_the_loop(request, lambda: decode(body, identity))
+        events = answer_of(service, tool_loop, wanted, body.mcp_tools)
         encoder = MessagesEncoder(
             model,
             body.max_tokens,

@@ -10,14 +10,17 @@ import msgspec
 
 from vllm_mlx.core.events import (
     Completed,
-    Event,
     Finished,
     FinishReason,
     ReasoningDelta,
+    ServedEvent,
     Started,
     TextDelta,
     ToolCallDelta,
     ToolCallStart,
+    ToolRunFinished,
+    ToolRunsStopped,
+    ToolRunStarted,
 )
 from vllm_mlx.core.events import Usage as CoreUsage
 from vllm_mlx.server import sse
@@ -53,8 +56,9 @@ class MessagesEncoder:
         self._open: type[wire.Block] | None = None
         self._thought: list[str] = []
         self._finished: Finished | None = None
+        self._runs: dict[int, str] = {}
 
-    def encode(self, event: Event) -> Sequence[wire.Event]:
+    def encode(self, event: ServedEvent) -> Sequence[wire.Event]:
         """The events of a message stream that tell this one."""
         match event:
             case TextDelta(text=text):
@@ -72,6 +76,8 @@ class MessagesEncoder:
                 return self._close()
             case Completed():
                 return [wire.MessageDelta(self._stop(event.usage), _usage(event.usage)), wire.MessageStop()]
+            case ToolRunStarted() | ToolRunFinished() | ToolRunsStopped():
+                return self._run(event)
 
     def _message(self, event: Started) -> wire.Message:
         usage = _usage(
@@ -107,6 +113,20 @@ class MessagesEncoder:
         events = self._close()
         events.append(self._start(wire.ToolUseBlock(event.id, event.name)))
         return events
+
+    def _run(self, event: ToolRunStarted | ToolRunFinished | ToolRunsStopped) -> Sequence[wire.Event]:
+        """A call is whole at once; its result is a block of its own, and others may come between."""
+        if isinstance(event, ToolRunsStopped):
+            return ()  # the calls that follow say so
+        events = self._close()
+        if isinstance(event, ToolRunFinished):
+            content = (wire.TextBlock(event.text),)
+            block = wire.McpToolResultBlock(self._runs.pop(event.index), content, event.is_error)
+            return [*events, self._start(block), *self._close()]
+        self._runs[event.index] = event.id
+        events.append(self._start(wire.McpToolUseBlock(event.id, event.name, event.server)))
+        arguments = wire.to_json(_object(event.arguments)).decode()
+        return [*events, self._piece(wire.InputPiece(arguments)), *self._close()]
 
     def _hidden(self, event: ToolCallStart | ToolCallDelta) -> bool:
         return event.index > 0 and not self._parallel
@@ -212,9 +232,11 @@ def _whole(block: wire.Block, pieces: list[wire.Piece]) -> wire.Block:
             thought = (piece.thinking for piece in pieces if isinstance(piece, wire.ThinkingPiece))
             signed = (piece.signature for piece in pieces if isinstance(piece, wire.SignaturePiece))
             return wire.ThinkingBlock("".join(thought), "".join(signed))
-        case wire.ToolUseBlock():
+        case wire.ToolUseBlock() | wire.McpToolUseBlock():
             text = "".join(piece.partial_json for piece in pieces if isinstance(piece, wire.InputPiece))
-            return wire.ToolUseBlock(block.id, block.name, _object(text))
+            return msgspec.structs.replace(block, input=_object(text))
+        case wire.McpToolResultBlock():
+            return block
 
 
 def _object(text: str) -> dict[str, Any]:

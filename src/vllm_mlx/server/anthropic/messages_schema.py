@@ -37,7 +37,8 @@ class InputBlock(WirePart):
     """A piece of a turn, of a system prompt or of a tool's result; which fields count follows from `type`."""
 
     type: str = Field(
-        description="text, document, search_result, thinking, redacted_thinking, tool_use or tool_result"
+        description="text, document, search_result, thinking, redacted_thinking, tool_use, tool_result, "
+        "mcp_tool_use or mcp_tool_result"
     )
     text: str | None = None
     cache_control: CacheControl | None = None
@@ -113,6 +114,7 @@ class OutputConfig(WirePart):
 Messages = Annotated[list[InputMessage], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
 Tools = Annotated[list[InputTool], FirstErrorOnly()]
 StopSequences = Annotated[list[str], FirstErrorOnly()]
+McpNames = Annotated[list[str], FirstErrorOnly()]
 
 
 class CountTokensRequest(WireModel):
@@ -143,3 +145,7 @@ class MessagesRequest(CountTokensRequest):
     top_k: int | None = None
     metadata: dict[str, Any] | None = Field(None, description="accepted and not used")
     service_tier: str | None = Field(None, description="accepted and not used")
+
+    mcp_tools: bool | McpNames | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )

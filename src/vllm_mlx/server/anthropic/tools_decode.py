@@ -26,8 +26,13 @@ def decode_tools(tools: list[InputTool]) -> tuple[ToolSpec, ...]:
     return specs
 
 
-def decode_choice(choice: ToolChoiceField | None, tools: tuple[ToolSpec, ...]) -> ToolChoice:
+def decode_choice(
+    choice: ToolChoiceField | None, tools: tuple[ToolSpec, ...], *, more: bool = False
+) -> ToolChoice:
     """Whether tools may or must be called.
+
+    Args:
+        more: there may be others than these, so that the choice is not checked here.
 
     Raises:
         InvalidRequest: the tool that must be called is not on offer.
@@ -36,11 +41,11 @@ def decode_choice(choice: ToolChoiceField | None, tools: tuple[ToolSpec, ...]) -
         return ToolChoice("auto")
     if choice.type == "none":
         return ToolChoice("none")
-    if not tools:
+    if not tools and not more:
         raise wrong("tool_choice", f"of type {choice.type!r} needs tools")
     if choice.type == "any":
         return ToolChoice("required")
-    if choice.name not in {tool.name for tool in tools}:
+    if not choice.name or not (more or choice.name in {tool.name for tool in tools}):
         raise wrong("tool_choice.name", "must be that of one of the tools")
     return ToolChoice("named", choice.name)
 

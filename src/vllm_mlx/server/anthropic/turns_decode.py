@@ -77,7 +77,8 @@ class _Reader:
                     part = Text(plain_text(block, place))
             if part is not None:
                 self._calls.note(part, place)
-                self._add(message.role, part)
+                # What this server ran in an answer stands in the answer; models read it as a turn between.
+                self._add("user" if isinstance(part, ToolResult) else message.role, part)
             if block.cache_control is not None:
                 self.mark()
 

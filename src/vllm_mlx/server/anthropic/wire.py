@@ -56,7 +56,24 @@ class ToolUseBlock(_Tagged, frozen=True, tag="tool_use"):
     input: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-Block = TextBlock | ThinkingBlock | ToolUseBlock
+class McpToolUseBlock(_Tagged, frozen=True, tag="mcp_tool_use"):
+    """A call of a tool that this server runs itself."""
+
+    id: str
+    name: str
+    server_name: str
+    input: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class McpToolResultBlock(_Tagged, frozen=True, tag="mcp_tool_result"):
+    """What that call brought."""
+
+    tool_use_id: str
+    content: tuple[TextBlock, ...]
+    is_error: bool
+
+
+Block = TextBlock | ThinkingBlock | ToolUseBlock | McpToolUseBlock | McpToolResultBlock
 
 
 class TextPiece(_Tagged, frozen=True, tag="text_delta"):

@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp.runs import answer as answer_of
 from vllm_mlx.server.openai import wire
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_encode import ChatAnswer, ChatEncoder, ChatStream
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
-from vllm_mlx.server.openai.chat_tools import answer as answer_of
 from vllm_mlx.server.openai.envelope import Envelope
 from vllm_mlx.server.openai.errors import STREAM_STYLE, OpenAIError
 from vllm_mlx.server.openai.generation_decode import model_name, wants_usage
@@ -20,6 +20,10 @@ from vllm_mlx.server.replies import EventStream, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop
+
+BETWEEN_TURNS = "\n\n"
+"""Stands between the texts, and the thoughts, of turns between which this server ran tools: a message has one
+text."""
 
 
 def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRouter:
@@ -38,7 +42,7 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         model = service.model(model_name(body.model)).id
         envelope = Envelope("chatcmpl", model, tier=body.service_tier is not None)
         wanted = await beside_the_loop(request, lambda: decode(body, request_id(request.scope)))
-        events = answer_of(service, tool_loop, body, wanted)
+        events = answer_of(service, tool_loop, wanted, body.mcp_tools, between=BETWEEN_TURNS)
         encoder = ChatEncoder(
             logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
@@ -13,6 +12,7 @@ from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
+from vllm_mlx.server.mcp.runs import check_choice, check_known
 from vllm_mlx.server.media import TEXT_ONLY
 from vllm_mlx.server.openai.chat_schema import (
     ChatCompletionRequest,
@@ -107,28 +107,8 @@ def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple
         raise _wrong("tool_choice.allowed_tools", "is missing")
     # The others are not even shown: a model that does not know them cannot call them.
     names = {tool.function.name for tool in given.allowed_tools.tools}
-    _check_known(names, {tool.name for tool in tools})
+    check_known(names, {tool.name for tool in tools})
     return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
-
-
-def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
-    """Whether there is what must be called.
-
-    Args:
-        names: of all tools on offer.
-
-    Raises:
-        InvalidRequest: there is not.
-    """
-    if choice.mode == "required" and not names:
-        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
-    if choice.name is not None:
-        _check_known({choice.name}, names)
-
-
-def _check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
-    for name in sorted(wanted - names):
-        raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
 
 
 def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:

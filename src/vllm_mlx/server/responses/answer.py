@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 from vllm_mlx.core.errors import AppError
-from vllm_mlx.core.events import Event
+from vllm_mlx.core.events import ServedEvent
 from vllm_mlx.server import sse
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.encode import ResponsesEncoder
@@ -59,7 +59,7 @@ class StreamedAnswer:
         self._framer = framer
         self._keep = keep
 
-    def frames(self, event: Event) -> bytes:
+    def frames(self, event: ServedEvent) -> bytes:
         """The frames of one event, joined; empty if it has none."""
         events = self._encoder.encode(event)
         if self._encoder.whole:
@@ -79,7 +79,7 @@ class WholeAnswer:
         self._encoder = encoder
         self._keep = keep
 
-    def add(self, event: Event) -> None:
+    def add(self, event: ServedEvent) -> None:
         """Take the next event."""
         self._encoder.encode(event)
 

@@ -9,12 +9,12 @@ from msgspec import UNSET, UnsetType
 
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.encode import new_id
-from vllm_mlx.server.responses.items_decode import unread_media
+from vllm_mlx.server.responses.items_decode import ran, unread_media
 from vllm_mlx.server.responses.schema import ContentPart, CountInputRequest, InputItem
 from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredResponse
 from vllm_mlx.server.responses.tools_decode import wrong
 
-_PREFIXES = {"function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_PREFIXES = {"function_call": "fc", "function_call_output": "fco", "mcp_call": "mcp", "reasoning": "rs"}
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -117,6 +117,17 @@ def _listed(item: InputItem) -> wire.ListedItem:
         case "function_call_output":
             output = item.output if isinstance(item.output, str) else _parts(item.output or ())
             return wire.ListedOutput(id=identity, call_id=item.call_id, output=output)
+        case "mcp_call":
+            said, error = ran(item, "input")
+            return wire.McpCallItem(
+                id=identity,
+                name=item.name or "",
+                server_label=item.server_label or "",
+                arguments=item.arguments or "{}",
+                status="completed" if error is None else "failed",
+                output=said,
+                error=None if error is None else wire.McpError(error),
+            )
         case "reasoning":
             return wire.ListedReasoning(
                 id=identity,

@@ -11,6 +11,7 @@ from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.callers import owner
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp.runs import answer as answer_of
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.server.responses import wire
@@ -23,10 +24,11 @@ from vllm_mlx.server.responses.store import ResponseStore, StoredItem, StoredRes
 from vllm_mlx.server.responses.tools_decode import Toolbox, decode_tools, wrong
 from vllm_mlx.server.responses.truncation import fitted
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 
-def routes(service: ModelService, store: ResponseStore) -> APIRouter:
-    """The routes, over a model service and the answers it has given."""
+def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | None = None) -> APIRouter:
+    """The routes, over a model service, the answers it has given, and tools that this server runs itself."""
     router = APIRouter(tags=["responses"])
 
     @router.post(
@@ -37,13 +39,13 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
     async def create_response(request: Request) -> Response:
         """Go on with a conversation, given as items; at once, or as a stream of server-sent events."""
         body = await read_body(request, ResponsesRequest)
-        stored = _is_stored(body, store)
+        stored, wanted = _is_stored(body, store), _mcp_tools(body)
         model = service.model(served_name(body)).id
         identity = new_id("resp")
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
-            conversation, toolbox = assemble(body, earlier), decode_tools(body)
+            conversation, toolbox = assemble(body, earlier), decode_tools(body, more=bool(wanted))
             generation = decode(body, toolbox, conversation, request_id(request.scope))
             return toolbox, generation, conversation.stored() if stored else ()
 
@@ -54,7 +56,7 @@ def routes(service: ModelService, store: ResponseStore) -> APIRouter:
             if stored:
                 store.add(owner(request.scope), _kept(response, items))
 
-        events = service.generate(await _fitted(service, body, generation))
+        events = answer_of(service, tool_loop, await _fitted(service, body, generation), wanted)
         if body.stream:
             padded = body.stream_options is not None and bool(body.stream_options.include_obfuscation)
             answer = StreamedAnswer(encoder, Framer(padded=padded), keep)
@@ -89,6 +91,16 @@ def _is_stored(body: ResponsesRequest, store: ResponseStore) -> bool:
     if body.store and not store.on:
         raise wrong("store", "is true, but this server stores no responses")
     return store.on and body.store is not False
+
+
+def _mcp_tools(body: ResponsesRequest) -> bool | list[str] | None:
+    """Which MCP tools are wanted; none by default for a request that they cannot go with."""
+    others = {"truncation": body.truncation == "auto", "max_tool_calls": body.max_tool_calls is not None}
+    for name in (name for name, given in others.items() if given):
+        if body.mcp_tools:
+            raise wrong(name, "does not go with mcp_tools")
+        return False
+    return body.mcp_tools
 
 
 async def _fitted(

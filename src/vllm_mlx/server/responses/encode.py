@@ -14,13 +14,16 @@ from msgspec import UNSET
 from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded
 from vllm_mlx.core.events import (
     Completed,
-    Event,
     Finished,
     ReasoningDelta,
+    ServedEvent,
     Started,
     TextDelta,
     ToolCallDelta,
     ToolCallStart,
+    ToolRunFinished,
+    ToolRunsStopped,
+    ToolRunStarted,
     Usage,
 )
 from vllm_mlx.server.errors import MESSAGE_CHARS, shorten
@@ -29,6 +32,7 @@ from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.tools_decode import Toolbox
 from vllm_mlx.server.responses.writers import (
     CallWriter,
+    McpCallWriter,
     MessageWriter,
     SummaryWriter,
     ThoughtWriter,
@@ -72,6 +76,7 @@ class ResponsesEncoder:
         self._begun = False
         self._writer: Writer | None = None
         self._items: list[wire.Item] = []
+        self._runs: dict[int, McpCallWriter] = {}
         self._cut = False
 
     @property
@@ -79,7 +84,7 @@ class ResponsesEncoder:
         """Whether the answer has come to its end, and not by a failure."""
         return self.response.status in ("completed", "incomplete")
 
-    def encode(self, event: Event) -> Sequence[wire.Event]:
+    def encode(self, event: ServedEvent) -> Sequence[wire.Event]:
         """The events of a response stream that tell this one."""
         match event:
             case TextDelta():
@@ -97,10 +102,14 @@ class ResponsesEncoder:
                 return self._close("incomplete" if self._cut else "completed")
             case Completed():
                 return [self._end(event.usage)]
+            case ToolRunStarted() | ToolRunFinished() | ToolRunsStopped():
+                return self._run(event)
 
     def fail(self, error: AppError) -> Sequence[wire.Event]:
         """The events that end a stream which met an error."""
         events = [*self._begin(), *self._close("incomplete")]
+        for run in list(self._runs):
+            events += self._end_run(run, status="incomplete")
         self.response = msgspec.structs.replace(
             self.response,
             status="failed",
@@ -159,6 +168,26 @@ class ResponsesEncoder:
         if not isinstance(self._writer, CallWriter):
             raise RuntimeError("a call must be started before its arguments come")
         return (self._writer.write(event.arguments),)
+
+    def _run(self, event: ToolRunStarted | ToolRunFinished | ToolRunsStopped) -> Sequence[wire.Event]:
+        """Several may run at a time; each has its place in the answer from its beginning."""
+        if isinstance(event, ToolRunsStopped):
+            return ()  # the calls that follow say so
+        if isinstance(event, ToolRunFinished):
+            if event.is_error:
+                return self._end_run(event.index, status="failed", error=wire.McpError(event.text))
+            return self._end_run(event.index, status="completed", output=event.text)
+        events = self._close("completed")
+        call = wire.McpCallItem(new_id("mcp"), event.name, event.server, event.arguments)
+        writer = self._runs[event.index] = McpCallWriter(len(self._items), call)
+        self._items.append(call)
+        return events + writer.begin()
+
+    def _end_run(self, run: int, **result: object) -> list[wire.Event]:
+        writer = self._runs.pop(run)
+        item = msgspec.structs.replace(writer.call, **result)
+        self._items[writer.index] = item
+        return writer.end(item)
 
     def _hidden(self, event: ToolCallStart | ToolCallDelta) -> bool:
         return event.index > 0 and not self._shown.parallel_tool_calls

@@ -52,6 +52,10 @@ def decode_items(
                 turns.add("assistant", _call(item, place, calls))
             case "function_call_output":
                 turns.add("tool", _result(item, place, calls))
+            case "mcp_call":
+                call, result = _run(item, place, calls)
+                turns.add("assistant", call)
+                turns.add("tool", result)
             case kind:
                 raise wrong(f"{place}.type", f"{shorten(kind)!r} is not supported")
     return turns.messages()
@@ -106,6 +110,33 @@ def _call(item: InputItem, where: str, calls: dict[str, bool]) -> ToolCall:
     calls[call_id] = True
     name = model_name(item.namespace, _given(item.name, f"{where}.name"))
     return ToolCall(call_id, name, item.arguments or "{}")
+
+
+def _run(item: InputItem, where: str, calls: dict[str, bool]) -> tuple[ToolCall, ToolResult]:
+    """A call that this server ran in an earlier answer, and what came of it."""
+    call_id = _given(item.id, f"{where}.id")
+    if call_id in calls:
+        raise wrong(f"{where}.id", "is that of an earlier call")
+    calls[call_id] = False
+    call = ToolCall(call_id, _given(item.name, f"{where}.name"), item.arguments or "{}")
+    output, error = ran(item, where)
+    return call, ToolResult(call_id, output or error or "")
+
+
+def ran(item: InputItem, where: str) -> tuple[str, None] | tuple[None, str]:
+    """What an `mcp_call` brought: its output, or why it failed.
+
+    Raises:
+        InvalidRequest: neither is there.
+    """
+    if item.output is not None:
+        return _BETWEEN.join(_outputs(item.output, f"{where}.output")), None
+    if item.error is None and item.status != "incomplete":
+        raise wrong(f"{where}.output", "is missing")
+    error = item.error
+    if isinstance(error, dict):  # of the tool, of MCP, or of HTTP
+        error = error.get("content") or error.get("message")
+    return None, str(error or "")
 
 
 def _result(item: InputItem, where: str, calls: dict[str, bool]) -> ToolResult:

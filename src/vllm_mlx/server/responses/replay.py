@@ -8,7 +8,14 @@ import msgspec
 from msgspec import UNSET
 
 from vllm_mlx.server.responses import wire
-from vllm_mlx.server.responses.writers import CallWriter, MessageWriter, SummaryWriter, ThoughtWriter, Writer
+from vllm_mlx.server.responses.writers import (
+    CallWriter,
+    McpCallWriter,
+    MessageWriter,
+    SummaryWriter,
+    ThoughtWriter,
+    Writer,
+)
 
 
 def replay(data: bytes) -> Iterator[wire.Event]:
@@ -31,6 +38,12 @@ _decoder = msgspec.json.Decoder(wire.Response)
 
 
 def _item(index: int, item: wire.Item) -> Iterator[wire.Event]:
+    if isinstance(item, wire.McpCallItem):
+        run = McpCallWriter(
+            index, msgspec.structs.replace(item, status="in_progress", output=None, error=None)
+        )
+        yield from (*run.begin(), *run.end(item))
+        return
     writer: Writer
     match item:
         case wire.MessageItem(content=(part,)):

@@ -36,7 +36,8 @@ class InputItem(WirePart):
 
     type: str | None = Field(
         None,
-        description="message (the default), function_call, function_call_output, reasoning, item_reference",
+        description="message (the default), function_call, function_call_output, mcp_call, reasoning, "
+        "item_reference",
     )
     id: str | None = None
     role: Literal["user", "assistant", "system", "developer"] | None = None
@@ -50,6 +51,8 @@ class InputItem(WirePart):
     output: str | Parts | None = None
     summary: Parts | None = None
     encrypted_content: str | None = None
+    server_label: str | None = Field(None, description="of an mcp_call")
+    error: str | dict[str, Any] | None = Field(None, description="of an mcp_call")
 
 
 class FunctionTool(WirePart):
@@ -153,7 +156,9 @@ class ResponsesRequest(CountInputRequest):
     store: bool | None = Field(None, description="true when left out, where the server stores answers at all")
     include: Strings | None = None
     max_output_tokens: int | None = None
-    max_tool_calls: int | None = Field(None, description="counts OpenAI's own tools; there are none here")
+    max_tool_calls: int | None = Field(
+        None, description="counts OpenAI's own tools; there are none here, and it does not go with mcp_tools"
+    )
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
@@ -173,3 +178,6 @@ class ResponsesRequest(CountInputRequest):
     frequency_penalty: float | None = None
     seed: int | None = None
     cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")
+    mcp_tools: bool | Strings | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )

@@ -41,8 +41,11 @@ class Toolbox(msgspec.Struct, frozen=True):
         return self.names.get(name, (None, name))
 
 
-def decode_tools(body: CountInputRequest) -> Toolbox:
+def decode_tools(body: CountInputRequest, *, more: bool = False) -> Toolbox:
     """The tools of a request.
+
+    Args:
+        more: there may be others than these, so that the choice is not checked here.
 
     Raises:
         InvalidRequest: a tool that this server has not, two of one name, or a choice of what is not on offer.
@@ -61,7 +64,7 @@ def decode_tools(body: CountInputRequest) -> Toolbox:
         raise wrong("tools", f"hold more than {MAX_TOOLS} functions")
     if len({spec.name for spec in specs}) < len(specs):
         raise wrong("tools", "must have names of their own")
-    return _choose(body.tool_choice, tuple(specs), names)
+    return _choose(body.tool_choice, tuple(specs), names, more=more)
 
 
 def model_name(namespace: str | None, name: str) -> str:
@@ -115,15 +118,19 @@ def _refuse_others(kind: str, where: str) -> None:
 
 
 def _choose(
-    choice: str | ToolChoiceObject | None, specs: tuple[ToolSpec, ...], names: dict[str, tuple[str, str]]
+    choice: str | ToolChoiceObject | None,
+    specs: tuple[ToolSpec, ...],
+    names: dict[str, tuple[str, str]],
+    *,
+    more: bool,
 ) -> Toolbox:
     if isinstance(choice, ToolChoiceObject):
         if choice.type == "allowed_tools":
             return _among(choice, specs, names)
-        name = _offered(choice, specs, "tool_choice")
+        name = _named(choice, "tool_choice") if more else _offered(choice, specs, "tool_choice")
         return Toolbox(specs, ToolChoice("named", name), names)
     if choice == "required":
-        return Toolbox(specs, _required(specs), names)
+        return Toolbox(specs, ToolChoice("required") if more else _required(specs), names)
     return Toolbox(specs, ToolChoice("none" if choice == "none" else "auto"), names)
 
 
@@ -144,9 +151,13 @@ def _required(specs: tuple[ToolSpec, ...]) -> ToolChoice:
     return ToolChoice("required")
 
 
-def _offered(tool: ToolName, specs: tuple[ToolSpec, ...], where: str) -> str:
+def _named(tool: ToolName, where: str) -> str:
     _refuse_others(tool.type, where)
-    name = model_name(tool.namespace, tool.name or "")
+    return model_name(tool.namespace, tool.name or "")
+
+
+def _offered(tool: ToolName, specs: tuple[ToolSpec, ...], where: str) -> str:
+    name = _named(tool, where)
     if name not in {spec.name for spec in specs}:
         raise wrong(f"{where}.name", "is not the name of a function in tools")
     return name

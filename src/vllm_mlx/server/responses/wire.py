@@ -72,7 +72,26 @@ class FunctionCallItem(_Tagged, frozen=True, tag="function_call"):
     status: ItemStatus = "in_progress"
 
 
-Item = MessageItem | ReasoningItem | FunctionCallItem
+class McpError(_Tagged, frozen=True, tag="mcp_tool_execution_error"):
+    """What a tool said of its failure."""
+
+    content: str
+
+
+class McpCallItem(_Tagged, frozen=True, tag="mcp_call"):
+    """A call that this server ran itself, so that nothing is left to do; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    server_label: str
+    arguments: str = ""
+    status: ItemStatus | Literal["failed"] = "in_progress"
+    output: str | None = None
+    error: McpError | None = None
+    approval_request_id: None = None
+
+
+Item = MessageItem | ReasoningItem | FunctionCallItem | McpCallItem
 
 
 class InputDetails(msgspec.Struct, frozen=True):
@@ -353,7 +372,32 @@ class ArgumentsDone(_Within, tag="response.function_call_arguments.done", kw_onl
     arguments: str
 
 
-Delta = TextMore | ThoughtMore | SummaryMore | ArgumentsMore
+class McpInProgress(_Within, tag="response.mcp_call.in_progress", kw_only=True):
+    """A tool begins to run."""
+
+
+class McpArgumentsMore(_Within, tag="response.mcp_call_arguments.delta", kw_only=True):
+    """Arguments of a call that this server runs; here always all of them."""
+
+    delta: str
+    obfuscation: str | UnsetType = UNSET
+
+
+class McpArgumentsDone(_Within, tag="response.mcp_call_arguments.done", kw_only=True):
+    """Those arguments, whole."""
+
+    arguments: str
+
+
+class McpCompleted(_Within, tag="response.mcp_call.completed", kw_only=True):
+    """A tool has run."""
+
+
+class McpFailed(_Within, tag="response.mcp_call.failed", kw_only=True):
+    """A tool has failed, or was not let run to its end."""
+
+
+Delta = TextMore | ThoughtMore | SummaryMore | ArgumentsMore | McpArgumentsMore
 Terminal = Completed | Incomplete | Failed
 Event = (
     Created
@@ -375,6 +419,11 @@ Event = (
     | SummaryDone
     | ArgumentsMore
     | ArgumentsDone
+    | McpInProgress
+    | McpArgumentsMore
+    | McpArgumentsDone
+    | McpCompleted
+    | McpFailed
 )
 
 
@@ -415,7 +464,7 @@ class ListedOutput(_Tagged, frozen=True, kw_only=True, tag="function_call_output
     status: ItemStatus = "completed"
 
 
-ListedItem = ListedMessage | ListedReasoning | FunctionCallItem | ListedOutput
+ListedItem = ListedMessage | ListedReasoning | FunctionCallItem | ListedOutput | McpCallItem
 
 
 class ItemList(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from vllm_mlx.server.logprobs import Logprob
@@ -151,6 +152,40 @@ class CallWriter:
             wire.ArgumentsDone(output_index=self._index, item_id=self._call.id, arguments=arguments),
             wire.ItemDone(output_index=self._index, item=item),
         ], item
+
+
+class McpCallWriter:
+    """Writes a call that this server runs.
+
+    Args:
+        call: the call as it begins, with its arguments.
+
+    Attributes:
+        index: of the item.
+        call: as it was given.
+    """
+
+    def __init__(self, index: int, call: wire.McpCallItem) -> None:
+        self.index = index
+        self.call = call
+
+    def begin(self) -> list[wire.Event]:
+        """The events that open the item: it runs."""
+        at, call = self.index, self.call
+        return [
+            wire.ItemAdded(output_index=at, item=msgspec.structs.replace(call, arguments="")),
+            wire.McpInProgress(output_index=at, item_id=call.id),
+            wire.McpArgumentsMore(output_index=at, item_id=call.id, delta=call.arguments),
+            wire.McpArgumentsDone(output_index=at, item_id=call.id, arguments=call.arguments),
+        ]
+
+    def end(self, item: wire.McpCallItem) -> list[wire.Event]:
+        """The events that close the item, which is as it stays."""
+        ended = wire.McpCompleted if item.status == "completed" else wire.McpFailed
+        return [
+            ended(output_index=self.index, item_id=item.id),
+            wire.ItemDone(output_index=self.index, item=item),
+        ]
 
 
 Writer = MessageWriter | ThoughtWriter | SummaryWriter | CallWriter

@@ -1,0 +1,91 @@
+"""Whether, and with which MCP tools, this server itself runs the tools of a request; for all dialects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from collections.abc import Set as AbstractSet
+
+from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.events import ServedEvent
+from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.core.tools import ToolChoice
+from vllm_mlx.mcp.tools import OfferedTool
+from vllm_mlx.server.errors import shorten
+from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
+
+
+def answer(
+    service: ModelService,
+    tool_loop: ToolLoop | None,
+    request: GenerateRequest,
+    wanted: bool | list[str] | None,
+    *,
+    between: str = "",
+) -> AsyncGenerator[ServedEvent, None]:
+    """The events of an answer: of one turn, or with tools that run between turns.
+
+    Args:
+        wanted: the request's `mcp_tools`.
+        between: what parts the texts of two turns, where the dialect has one text for all of them.
+
+    Raises:
+        InvalidRequest: `mcp_tools` asks for what is not there, or for a request that it cannot go with, or
+            `tool_choice` for a tool that is not there.
+        Unavailable: it names a server that is not ready.
+    """
+    offered = _offered(tool_loop, request, wanted)
+    if wanted and isinstance(request.input, ChatInput):
+        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
+        check_choice(request.input.tool_choice, names)
+    if not offered or tool_loop is None:
+        return service.generate(request)
+    return tool_loop.run(service.generate, request, offered, between=between)
+
+
+def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
+    """Whether there is what must be called.
+
+    Args:
+        names: of all tools on offer.
+
+    Raises:
+        InvalidRequest: there is not.
+    """
+    if choice.mode == "required" and not names:
+        raise InvalidRequest("tool_choice requires a call, but there are no tools", param="tool_choice")
+    if choice.name is not None:
+        check_known({choice.name}, names)
+
+
+def check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
+    """Whether there are tools by these names.
+
+    Raises:
+        InvalidRequest: one is missing.
+    """
+    for name in sorted(wanted - names):
+        raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
+
+
+def _offered(
+    tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
+) -> list[OfferedTool]:
+    if wanted is None and tool_loop is not None and tool_loop.always:
+        return _by_default(tool_loop, request)
+    if not wanted:
+        return []
+    if tool_loop is None:
+        raise InvalidRequest("mcp_tools: this server was started without --mcp-config", param="mcp_tools")
+    return tool_loop.tools.select(None if wanted is True else wanted)
+
+
+def _by_default(tool_loop: ToolLoop, request: GenerateRequest) -> list[OfferedTool]:
+    """A request that did not ask for them is never refused because of them: its own wishes come first."""
+    chat = request.input
+    if not isinstance(chat, ChatInput) or chat.continue_final_message or request.sampling.n != 1:
+        return []
+    if chat.tool_choice.mode in ("none", "named"):
+        return []
+    own = {tool.name for tool in chat.tools}
+    return [tool for tool in tool_loop.tools.select(None) if tool.name not in own]
