@@ -85,6 +85,18 @@ def test_the_model_calls_a_tool_and_reads_its_result(server: Server) -> None:
     assert text == choice["message"]["content"]
 
 
+def test_a_response_and_a_message_run_tools_as_well(server: Server) -> None:
+    asked = {"mcp_tools": ["fine"], "chat_template_kwargs": {"enable_thinking": False}}
+    output = server.post("/v1/responses", input="Use fine", **asked).json()["output"]
+    runs = [item for item in output if item["type"] == "mcp_call"]
+    assert [(run["server_label"], run["output"]) for run in runs] == [("fine", "from the tool")]
+    assert output[-1]["content"][0]["text"] == "It said: from the tool."
+    messages = [{"role": "user", "content": "Use fine"}]
+    blocks = server.post("/v1/messages", messages=messages, max_tokens=100, **asked).json()["content"]
+    assert [block["type"] for block in blocks[1:]] == ["mcp_tool_use", "mcp_tool_result", "text"]
+    assert blocks[-1]["text"] == "It said: from the tool."
+
+
 def test_a_tool_that_is_not_approved_is_the_clients_to_run(server: Server) -> None:
     (choice,) = ask(server, "Use shy", mcp_tools=["shy"]).json()["choices"]
     assert choice["finish_reason"] == "tool_calls"

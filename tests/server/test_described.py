@@ -79,6 +79,7 @@ BODIES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 OPEN = {
+    "AnthropicMcpToolUseBlock.input",
     "AnthropicToolUseBlock.input",
     "Description.components",
     "Description.info",
@@ -207,8 +208,28 @@ async def test_usage_in_a_stream_is_as_described(client: httpx.AsyncClient, desc
         assert {"usage", "metrics"} <= set(events[-1])
 
 
+@pytest.mark.parametrize("outcome", ["five", Unavailable("gone")])
+@pytest.mark.parametrize(("path", "body"), [("/v1/messages", MESSAGE), ("/v1/responses", {"input": "hi"})])
+async def test_answers_with_tools_that_were_run_are_as_described(
+    client: httpx.AsyncClient,
+    service: FakeModelService,
+    tools: FakeToolService,
+    description: Description,
+    path: str,
+    body: dict[str, Any],
+    outcome: Any,
+) -> None:
+    tools.script = {"t": outcome}
+    for fields in ({}, {"stream": True}):
+        turns = iter((WORK, SAY))
+        service.script = lambda _, turns=turns: next(turns)
+        response = await client.post(path, json={**body, **fields, "mcp_tools": True})
+        assert "mcp_" in response.text
+        assert description.check(response)
+
+
 async def test_every_event_that_is_described_is_sent_and_every_one_sent_described(
-    client: httpx.AsyncClient, service: FakeModelService, description: Description
+    client: httpx.AsyncClient, service: FakeModelService, tools: FakeToolService, description: Description
 ) -> None:
     padded = {"stream_options": {"include_obfuscation": True}}
     for script in (WORK, CUT, BROKEN):
@@ -217,6 +238,12 @@ async def test_every_event_that_is_described_is_sent_and_every_one_sent_describe
             if path in ("/v1/messages", "/v1/responses"):
                 more = padded if path == "/v1/responses" else {}
                 description.check(await client.post(path, json={**body, **more, "stream": True}))
+    for outcome in ("five", Unavailable("gone")):
+        turns = iter((WORK, SAY))
+        tools.script = {"t": outcome}
+        service.script = lambda _, turns=turns: next(turns)
+        body = {"input": "hi", "mcp_tools": True, "stream": True, **padded}
+        description.check(await client.post("/v1/responses", json=body))
     described = set()
     for path in ("/v1/messages", "/v1/responses"):
         content = description.operation("post", path)["responses"]["200"]["content"]
