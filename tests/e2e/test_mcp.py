@@ -92,7 +92,7 @@ def test_a_response_and_a_message_run_tools_as_well(server: Server) -> None:
     assert [(run["server_label"], run["output"]) for run in runs] == [("fine", "from the tool")]
     assert output[-1]["content"][0]["text"] == "It said: from the tool."
     messages = [{"role": "user", "content": "Use fine"}]
-    blocks = server.post("/v1/messages", messages=messages, max_tokens=100, **asked).json()["content"]
+    blocks = server.post("/v1/messages", messages=messages, max_tokens=500, **asked).json()["content"]
     assert [block["type"] for block in blocks[1:]] == ["mcp_tool_use", "mcp_tool_result", "text"]
     assert blocks[-1]["text"] == "It said: from the tool."
 

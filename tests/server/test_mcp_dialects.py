@@ -98,7 +98,6 @@ async def test_a_response_holds_the_calls_that_were_run_as_items() -> None:
             "status": "completed",
             "output": "5 o'clock",
             "error": None,
-            "approval_request_id": None,
         }
         assert (failed["status"], failed["output"]) == ("failed", None)
         assert failed["error"] == {"type": "mcp_tool_execution_error", "content": "It broke."}

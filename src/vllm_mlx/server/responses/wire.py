@@ -88,7 +88,6 @@ class McpCallItem(_Tagged, frozen=True, tag="mcp_call"):
     status: ItemStatus | Literal["failed"] = "in_progress"
     output: str | None = None
     error: McpError | None = None
-    approval_request_id: None = None
 
 
 Item = MessageItem | ReasoningItem | FunctionCallItem | McpCallItem
