@@ -48,9 +48,35 @@ from vllm_mlx.service.choice import ChoiceStream
 TEXT = "The quick brown fox jumps over the lazy dog, and then it rests beside the old stone wall. "
 PROMPT_TOKENS = 400
 STEP_S = 0.004
+STALL_S = 0.1
 CHAT = "/v1/chat/completions"
 SHORT, LONG = "short answers", "long answers"
 FEW_TOKENS = 16
+
+Body = Callable[[int, int], dict[str, object]]
+"""The body of a row's request for so many tokens."""
+
+
+class Clients:
+    """What all clients together were sent, for a model that does not run ahead of them."""
+
+    def __init__(self) -> None:
+        self._frames = 0
+        self._awaited = 0
+        self._there = threading.Event()
+
+    def hear(self) -> None:
+        """A frame was sent."""
+        self._frames += 1
+        if self._frames >= self._awaited:
+            self._there.set()
+
+    def wait_for(self, frames: int) -> None:
+        """Wait until so many were sent; not for long, should a token not come in a frame of its own."""
+        self._there.clear()
+        self._awaited = frames
+        if self._frames < frames:
+            self._there.wait(STALL_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +84,32 @@ class InstantStep:
     """A step that costs no processor time."""
 
     result: StepResult
-    takes_s: float
+    wait: Callable[[], object]
 
     def read(self) -> StepResult:
         """What was known when it was submitted."""
-        if self.takes_s:
-            threading.Event().wait(self.takes_s)
+        self.wait()
         return self.result
 
 
 class InstantRunner(Runner):
     """Says the same text over and over.
 
+    Args:
+        step_s: how long a step takes.
+        clients: a step ends when they have been sent what the steps before it brought; it takes no time else.
+
     Attributes:
         spent_s: processor time of its own, which is not the engine's.
     """
 
-    def __init__(self, token_ids: Sequence[int], vocab_size: int, step_s: float) -> None:
+    def __init__(
+        self, token_ids: Sequence[int], vocab_size: int, step_s: float, clients: Clients | None = None
+    ) -> None:
         self._step_s = step_s
+        self._clients = clients
+        self._brought = 0
+        self._rows: set[int] = set()
         self._tokens = [SampledToken(token_id) for token_id in token_ids]
         self._vocab_size = vocab_size
         self.spent_s = 0.0
@@ -100,8 +134,18 @@ class InstantRunner(Runner):
         tokens = self._tokens
         count = len(tokens)
         sampled = {row.seq_id: tokens[row.start % count] for row in plan.rows if row.sampling is not None}
+        wait = self._wait(self._brought + len(self._rows))  # a stream begins with a frame of no token
+        self._brought += len(sampled)
+        self._rows.update(sampled)
         self.spent_s += time.thread_time() - start
-        return InstantStep(StepResult(sampled=sampled), self._step_s)
+        return InstantStep(StepResult(sampled=sampled), wait)
+
+    def _wait(self, frames: int) -> Callable[[], object]:
+        clients, step_s = self._clients, self._step_s
+        if clients is not None:
+            return lambda: clients.wait_for(frames)
+        pause = threading.Event()
+        return lambda: pause.wait(step_s) if step_s else None
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         """Nothing is kept."""
@@ -121,9 +165,9 @@ class Bench:
         self._format = detect_format(self._tokenizer.chat_template(tools=True)).format
         self._ids = self._tokenizer.encode(TEXT * 4, add_special_tokens=False)
 
-    def runner(self, step_s: float = 0.0) -> InstantRunner:
+    def runner(self, step_s: float = 0.0, clients: Clients | None = None) -> InstantRunner:
         """A fresh one."""
-        return InstantRunner(self._ids, self._tokenizer.vocab_size, step_s)
+        return InstantRunner(self._ids, self._tokenizer.vocab_size, step_s, clients)
 
     def engine(self) -> dict[str, float]:
         """The scheduler alone: plan and apply of steps in which every row decodes."""
@@ -193,30 +237,38 @@ class Bench:
         few, many = FEW_TOKENS, FEW_TOKENS + self.tokens
         return {SHORT: self.streams(CHAT, chat_body, few), LONG: self.streams(CHAT, chat_body, many)}
 
-    def streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
+    def streams(
+        self, path: str, body: Body, tokens: int, *, step_s: float = STEP_S, clients: Clients | None = None
+    ) -> float:
         """As many streams as there are rows, to the application's `send`.
 
         Args:
             body: the request of a row that shall have so many tokens.
+            step_s: how long a step takes.
+            clients: for a model that waits for them instead.
         """
-        return asyncio.run(self._streams(path, body, tokens))
+        runner = self.runner(step_s, clients)
+        return asyncio.run(self._streams(path, body, tokens, runner, clients or Clients()))
 
-    async def _streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
-        runner = self.runner(STEP_S)
+    async def _streams(
+        self, path: str, body: Body, tokens: int, runner: InstantRunner, clients: Clients
+    ) -> float:
         service = build_service(Config(), runner_factory=lambda: runner)
         app = create_app(service, ServerConfig())
         await service.start()
         await service.loaded()
-        await self._post(app, path, body(self.rows, 1))  # for what an application does once in its life
+        # Some things an application does once in its life.
+        await self._post(app, path, body(self.rows, 1), clients)
         runner.spent_s = 0.0
         start = time.process_time()
-        counts = await asyncio.gather(*(self._post(app, path, body(row, tokens)) for row in range(self.rows)))
+        posts = (self._post(app, path, body(row, tokens), clients) for row in range(self.rows))
+        counts = await asyncio.gather(*posts)
         spent = time.process_time() - start - runner.spent_s
         await service.drain(0.1)
         assert min(counts) >= tokens, "not every token came in a frame of its own"
         return spent
 
-    async def _post(self, app: ASGIApp, path: str, fields: dict[str, object]) -> int:
+    async def _post(self, app: ASGIApp, path: str, fields: dict[str, object], clients: Clients) -> int:
         body = json.dumps(fields).encode()
         received = [{"type": "http.request", "body": body, "more_body": False}]
         gone = asyncio.Event()
@@ -230,7 +282,9 @@ class Bench:
 
         async def send(message: Message) -> None:
             nonlocal frames
-            frames += bool(message.get("body"))
+            if message.get("body"):
+                frames += 1
+                clients.hear()
 
         headers = [
             (b"host", b"localhost"),
