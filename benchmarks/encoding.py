@@ -4,16 +4,15 @@
 
 The same events go through encoder and framer of each dialect, the runs of the dialects taking turns. A piece
 is one token; text, thought and the arguments of a call are measured apart. Then streams of each dialect, as
-many at a time as there are rows, go through the whole application over a runner that computes nothing. There
-one run has twelve rounds, in which the dialects take turns in each order that they can have: what else the
-machine does changes within seconds, and by more than the dialects differ. It only ever adds, so a run counts
-as the best of its rounds. The model waits until its clients have what it said before, so that all rounds do
-the same steps. The medians of the runs are compared.
+many at a time as there are rows, go through the whole application over a runner that computes nothing. A run
+is the mean of six rounds, one for each order of the dialects, and in a round they take turns every few steps.
+The medians of the runs are compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -24,7 +23,8 @@ from statistics import median
 
 from msgspec import Raw
 
-from benchmarks.host_cost import CHAT, Bench, Body, Clients, chat_body, prompt
+from benchmarks.host_cost import CHAT, Bench, chat_body, prompt
+from benchmarks.taking_turns import Dialect, Turns
 from vllm_mlx.core.events import (
     Completed,
     Event,
@@ -133,11 +133,11 @@ def responses_body(row: int, tokens: int) -> dict[str, object]:
     return {"input": prompt(row), "max_output_tokens": tokens, "stream": True}
 
 
-STREAMS: dict[str, tuple[str, Body]] = {
-    "chat": (CHAT, chat_body),
-    "messages": ("/v1/messages", messages_body),
-    "responses": ("/v1/responses", responses_body),
-}
+STREAMS = (
+    Dialect("chat", CHAT, chat_body),
+    Dialect("messages", "/v1/messages", messages_body),
+    Dialect("responses", "/v1/responses", responses_body),
+)
 
 
 def encoders(chunks: int, runs: int) -> dict[str, dict[str, float]]:
@@ -156,23 +156,20 @@ def encoders(chunks: int, runs: int) -> dict[str, dict[str, float]]:
 def streams(rows: int, tokens: int, runs: int) -> dict[str, list[float]]:
     """Milliseconds of processor time for all streams of each dialect, run by run."""
     bench = Bench(rows, tokens)
-    _round(bench, tokens, tuple(STREAMS))  # imports and caches that the first of all would pay for
-    ms: dict[str, list[float]] = {name: [] for name in STREAMS}
+
+    async def play(dialects: Sequence[Dialect]) -> dict[str, float]:
+        return await Turns(bench, dialects).play(tokens)
+
+    asyncio.run(play(STREAMS))  # imports and caches that the first of all would pay for
+    ms: dict[str, list[float]] = {dialect.name: [] for dialect in STREAMS}
     for _ in range(runs):
-        rounds = [_round(bench, tokens, order) for order in permutations(STREAMS) for _ in range(2)]
+        rounds = []
+        for order in permutations(STREAMS):
+            gc.collect()
+            rounds.append(asyncio.run(play(order)))
         for name, times in ms.items():
-            times.append(round(min(each[name] for each in rounds) * 1e3, 1))
+            times.append(round(sum(each[name] for each in rounds) / len(rounds) * 1e3, 1))
     return ms
-
-
-def _round(bench: Bench, tokens: int, order: Sequence[str]) -> dict[str, float]:
-    """Seconds of processor time of each dialect, one after the other."""
-    spent: dict[str, float] = {}
-    for name in order:
-        path, body = STREAMS[name]
-        gc.collect()
-        spent[name] = bench.streams(path, body, tokens, clients=Clients())
-    return spent
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp, Message
@@ -48,35 +49,33 @@ from vllm_mlx.service.choice import ChoiceStream
 TEXT = "The quick brown fox jumps over the lazy dog, and then it rests beside the old stone wall. "
 PROMPT_TOKENS = 400
 STEP_S = 0.004
-STALL_S = 0.1
 CHAT = "/v1/chat/completions"
 SHORT, LONG = "short answers", "long answers"
 FEW_TOKENS = 16
 
-Body = Callable[[int, int], dict[str, object]]
-"""The body of a row's request for so many tokens."""
+
+class Pace(Protocol):
+    """How long steps take."""
+
+    def wait(self, frames: int, rows: int) -> None:
+        """Return when a step is over.
+
+        Args:
+            frames: what the steps before it gave the clients at the least: one a token, and one a stream.
+            rows: streams that have begun.
+        """
 
 
-class Clients:
-    """What all clients together were sent, for a model that does not run ahead of them."""
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """All steps take alike."""
 
-    def __init__(self) -> None:
-        self._frames = 0
-        self._awaited = 0
-        self._there = threading.Event()
+    step_s: float
 
-    def hear(self) -> None:
-        """A frame was sent."""
-        self._frames += 1
-        if self._frames >= self._awaited:
-            self._there.set()
-
-    def wait_for(self, frames: int) -> None:
-        """Wait until so many were sent; not for long, should a token not come in a frame of its own."""
-        self._there.clear()
-        self._awaited = frames
-        if self._frames < frames:
-            self._there.wait(STALL_S)
+    def wait(self, frames: int, rows: int) -> None:
+        """Wait so long."""
+        if self.step_s:
+            threading.Event().wait(self.step_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class InstantStep:
     """A step that costs no processor time."""
 
     result: StepResult
-    wait: Callable[[], object]
+    wait: Callable[[], None]
 
     def read(self) -> StepResult:
         """What was known when it was submitted."""
@@ -95,19 +94,12 @@ class InstantStep:
 class InstantRunner(Runner):
     """Says the same text over and over.
 
-    Args:
-        step_s: how long a step takes.
-        clients: a step ends when they have been sent what the steps before it brought; it takes no time else.
-
     Attributes:
         spent_s: processor time of its own, which is not the engine's.
     """
 
-    def __init__(
-        self, token_ids: Sequence[int], vocab_size: int, step_s: float, clients: Clients | None = None
-    ) -> None:
-        self._step_s = step_s
-        self._clients = clients
+    def __init__(self, token_ids: Sequence[int], vocab_size: int, pace: Pace) -> None:
+        self._pace = pace
         self._brought = 0
         self._rows: set[int] = set()
         self._tokens = [SampledToken(token_id) for token_id in token_ids]
@@ -134,18 +126,11 @@ class InstantRunner(Runner):
         tokens = self._tokens
         count = len(tokens)
         sampled = {row.seq_id: tokens[row.start % count] for row in plan.rows if row.sampling is not None}
-        wait = self._wait(self._brought + len(self._rows))  # a stream begins with a frame of no token
+        rows, frames = len(self._rows), self._brought + len(self._rows)
         self._brought += len(sampled)
         self._rows.update(sampled)
         self.spent_s += time.thread_time() - start
-        return InstantStep(StepResult(sampled=sampled), wait)
-
-    def _wait(self, frames: int) -> Callable[[], object]:
-        clients, step_s = self._clients, self._step_s
-        if clients is not None:
-            return lambda: clients.wait_for(frames)
-        pause = threading.Event()
-        return lambda: pause.wait(step_s) if step_s else None
+        return InstantStep(StepResult(sampled=sampled), lambda: self._pace.wait(frames, rows))
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         """Nothing is kept."""
@@ -165,9 +150,9 @@ class Bench:
         self._format = detect_format(self._tokenizer.chat_template(tools=True)).format
         self._ids = self._tokenizer.encode(TEXT * 4, add_special_tokens=False)
 
-    def runner(self, step_s: float = 0.0, clients: Clients | None = None) -> InstantRunner:
+    def runner(self, pace: Pace = Seconds(0.0)) -> InstantRunner:
         """A fresh one."""
-        return InstantRunner(self._ids, self._tokenizer.vocab_size, step_s, clients)
+        return InstantRunner(self._ids, self._tokenizer.vocab_size, pace)
 
     def engine(self) -> dict[str, float]:
         """The scheduler alone: plan and apply of steps in which every row decodes."""
@@ -235,79 +220,18 @@ class Bench:
     def whole(self) -> dict[str, float]:
         """Everything in one process, application to `send`, for short answers and for longer ones."""
         few, many = FEW_TOKENS, FEW_TOKENS + self.tokens
-        return {SHORT: self.streams(CHAT, chat_body, few), LONG: self.streams(CHAT, chat_body, many)}
+        return {SHORT: asyncio.run(self._streams(few)), LONG: asyncio.run(self._streams(many))}
 
-    def streams(
-        self, path: str, body: Body, tokens: int, *, step_s: float = STEP_S, clients: Clients | None = None
-    ) -> float:
-        """As many streams as there are rows, to the application's `send`.
-
-        Args:
-            body: the request of a row that shall have so many tokens.
-            step_s: how long a step takes.
-            clients: for a model that waits for them instead.
-        """
-        runner = self.runner(step_s, clients)
-        return asyncio.run(self._streams(path, body, tokens, runner, clients or Clients()))
-
-    async def _streams(
-        self, path: str, body: Body, tokens: int, runner: InstantRunner, clients: Clients
-    ) -> float:
-        service = build_service(Config(), runner_factory=lambda: runner)
-        app = create_app(service, ServerConfig())
-        await service.start()
-        await service.loaded()
-        # Some things an application does once in its life.
-        await self._post(app, path, body(self.rows, 1), clients)
-        runner.spent_s = 0.0
-        start = time.process_time()
-        posts = (self._post(app, path, body(row, tokens), clients) for row in range(self.rows))
-        counts = await asyncio.gather(*posts)
-        spent = time.process_time() - start - runner.spent_s
-        await service.drain(0.1)
+    async def _streams(self, tokens: int) -> float:
+        runner = self.runner(Seconds(STEP_S))
+        async with serving(runner) as app:
+            await post(app, CHAT, chat_body(self.rows, 1))  # for what an application does once in its life
+            runner.spent_s = 0.0
+            start = time.process_time()
+            counts = await asyncio.gather(*(post(app, CHAT, chat_body(i, tokens)) for i in range(self.rows)))
+            spent = time.process_time() - start - runner.spent_s
         assert min(counts) >= tokens, "not every token came in a frame of its own"
         return spent
-
-    async def _post(self, app: ASGIApp, path: str, fields: dict[str, object], clients: Clients) -> int:
-        body = json.dumps(fields).encode()
-        received = [{"type": "http.request", "body": body, "more_body": False}]
-        gone = asyncio.Event()
-        frames = 0
-
-        async def receive() -> Message:
-            if received:
-                return received.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Message) -> None:
-            nonlocal frames
-            if message.get("body"):
-                frames += 1
-                clients.hear()
-
-        headers = [
-            (b"host", b"localhost"),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
-        await app(scope, receive, send)
-        gone.set()
-        return frames
 
     def _request(self, row: int, tokens: int) -> EngineRequest:
         prompt = [(row * 7 + i) % 90 for i in range(PROMPT_TOKENS)]
@@ -321,6 +245,66 @@ class Bench:
 
     def _output(self, row: int, token_id: int) -> TokenOutput:
         return TokenOutput(request_id=f"chatcmpl-{row:064}", choice=0, token_ids=[token_id])
+
+
+@asynccontextmanager
+async def serving(runner: InstantRunner) -> AsyncGenerator[ASGIApp, None]:
+    """The application over a runner, ready to be asked."""
+    service = build_service(Config(), runner_factory=lambda: runner)
+    app = create_app(service, ServerConfig())
+    await service.start()
+    await service.loaded()
+    yield app
+    await service.drain(0.1)
+
+
+async def post(
+    app: ASGIApp, path: str, fields: dict[str, object], heard: Callable[[], None] = lambda: None
+) -> int:
+    """One request, to the application's `send`; returns how many frames came.
+
+    Args:
+        heard: called at each frame.
+    """
+    body = json.dumps(fields).encode()
+    received = [{"type": "http.request", "body": body, "more_body": False}]
+    gone = asyncio.Event()
+    frames = 0
+
+    async def receive() -> Message:
+        if received:
+            return received.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        nonlocal frames
+        if message.get("body"):
+            frames += 1
+            heard()
+
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    await app(scope, receive, send)
+    gone.set()
+    return frames
 
 
 def chat_body(row: int, tokens: int) -> dict[str, object]:
