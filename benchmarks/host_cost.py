@@ -19,9 +19,10 @@ import json
 import platform
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from starlette.types import ASGIApp, Message
@@ -53,17 +54,40 @@ SHORT, LONG = "short answers", "long answers"
 FEW_TOKENS = 16
 
 
+class Pace(Protocol):
+    """How long steps take."""
+
+    def wait(self, frames: int, rows: int) -> None:
+        """Return when a step is over.
+
+        Args:
+            frames: what the steps before it gave the clients at the least: one a token, and one a stream.
+            rows: streams that have begun.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """All steps take alike."""
+
+    step_s: float
+
+    def wait(self, frames: int, rows: int) -> None:
+        """Wait so long."""
+        if self.step_s:
+            threading.Event().wait(self.step_s)
+
+
 @dataclass(frozen=True, slots=True)
 class InstantStep:
     """A step that costs no processor time."""
 
     result: StepResult
-    takes_s: float
+    wait: Callable[[], None]
 
     def read(self) -> StepResult:
         """What was known when it was submitted."""
-        if self.takes_s:
-            threading.Event().wait(self.takes_s)
+        self.wait()
         return self.result
 
 
@@ -74,8 +98,10 @@ class InstantRunner(Runner):
         spent_s: processor time of its own, which is not the engine's.
     """
 
-    def __init__(self, token_ids: Sequence[int], vocab_size: int, step_s: float) -> None:
-        self._step_s = step_s
+    def __init__(self, token_ids: Sequence[int], vocab_size: int, pace: Pace) -> None:
+        self._pace = pace
+        self._brought = 0
+        self._rows: set[int] = set()
         self._tokens = [SampledToken(token_id) for token_id in token_ids]
         self._vocab_size = vocab_size
         self.spent_s = 0.0
@@ -100,8 +126,11 @@ class InstantRunner(Runner):
         tokens = self._tokens
         count = len(tokens)
         sampled = {row.seq_id: tokens[row.start % count] for row in plan.rows if row.sampling is not None}
+        rows, frames = len(self._rows), self._brought + len(self._rows)
+        self._brought += len(sampled)
+        self._rows.update(sampled)
         self.spent_s += time.thread_time() - start
-        return InstantStep(StepResult(sampled=sampled), self._step_s)
+        return InstantStep(StepResult(sampled=sampled), lambda: self._pace.wait(frames, rows))
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         """Nothing is kept."""
@@ -121,9 +150,9 @@ class Bench:
         self._format = detect_format(self._tokenizer.chat_template(tools=True)).format
         self._ids = self._tokenizer.encode(TEXT * 4, add_special_tokens=False)
 
-    def runner(self, step_s: float = 0.0) -> InstantRunner:
+    def runner(self, pace: Pace = Seconds(0.0)) -> InstantRunner:
         """A fresh one."""
-        return InstantRunner(self._ids, self._tokenizer.vocab_size, step_s)
+        return InstantRunner(self._ids, self._tokenizer.vocab_size, pace)
 
     def engine(self) -> dict[str, float]:
         """The scheduler alone: plan and apply of steps in which every row decodes."""
@@ -191,67 +220,18 @@ class Bench:
     def whole(self) -> dict[str, float]:
         """Everything in one process, application to `send`, for short answers and for longer ones."""
         few, many = FEW_TOKENS, FEW_TOKENS + self.tokens
-        return {SHORT: self.streams(CHAT, chat_body, few), LONG: self.streams(CHAT, chat_body, many)}
+        return {SHORT: asyncio.run(self._streams(few)), LONG: asyncio.run(self._streams(many))}
 
-    def streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
-        """As many streams as there are rows, to the application's `send`.
-
-        Args:
-            body: the request of a row that shall have so many tokens.
-        """
-        return asyncio.run(self._streams(path, body, tokens))
-
-    async def _streams(self, path: str, body: Callable[[int, int], dict[str, object]], tokens: int) -> float:
-        runner = self.runner(STEP_S)
-        service = build_service(Config(), runner_factory=lambda: runner)
-        app = create_app(service, ServerConfig())
-        await service.start()
-        await service.loaded()
-        start = time.process_time()
-        counts = await asyncio.gather(*(self._post(app, path, body(row, tokens)) for row in range(self.rows)))
-        spent = time.process_time() - start - runner.spent_s
-        await service.drain(0.1)
+    async def _streams(self, tokens: int) -> float:
+        runner = self.runner(Seconds(STEP_S))
+        async with serving(runner) as app:
+            await post(app, CHAT, chat_body(self.rows, 1))  # for what an application does once in its life
+            runner.spent_s = 0.0
+            start = time.process_time()
+            counts = await asyncio.gather(*(post(app, CHAT, chat_body(i, tokens)) for i in range(self.rows)))
+            spent = time.process_time() - start - runner.spent_s
         assert min(counts) >= tokens, "not every token came in a frame of its own"
         return spent
-
-    async def _post(self, app: ASGIApp, path: str, fields: dict[str, object]) -> int:
-        body = json.dumps(fields).encode()
-        received = [{"type": "http.request", "body": body, "more_body": False}]
-        gone = asyncio.Event()
-        frames = 0
-
-        async def receive() -> Message:
-            if received:
-                return received.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Message) -> None:
-            nonlocal frames
-            frames += bool(message.get("body"))
-
-        headers = [
-            (b"host", b"localhost"),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
-        await app(scope, receive, send)
-        gone.set()
-        return frames
 
     def _request(self, row: int, tokens: int) -> EngineRequest:
         prompt = [(row * 7 + i) % 90 for i in range(PROMPT_TOKENS)]
@@ -265,6 +245,66 @@ class Bench:
 
     def _output(self, row: int, token_id: int) -> TokenOutput:
         return TokenOutput(request_id=f"chatcmpl-{row:064}", choice=0, token_ids=[token_id])
+
+
+@asynccontextmanager
+async def serving(runner: InstantRunner) -> AsyncGenerator[ASGIApp, None]:
+    """The application over a runner, ready to be asked."""
+    service = build_service(Config(), runner_factory=lambda: runner)
+    app = create_app(service, ServerConfig())
+    await service.start()
+    await service.loaded()
+    yield app
+    await service.drain(0.1)
+
+
+async def post(
+    app: ASGIApp, path: str, fields: dict[str, object], heard: Callable[[], None] = lambda: None
+) -> int:
+    """One request, to the application's `send`; returns how many frames came.
+
+    Args:
+        heard: called at each frame.
+    """
+    body = json.dumps(fields).encode()
+    received = [{"type": "http.request", "body": body, "more_body": False}]
+    gone = asyncio.Event()
+    frames = 0
+
+    async def receive() -> Message:
+        if received:
+            return received.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        nonlocal frames
+        if message.get("body"):
+            frames += 1
+            heard()
+
+    headers = [
+        (b"host", b"localhost"),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    await app(scope, receive, send)
+    gone.set()
+    return frames
 
 
 def chat_body(row: int, tokens: int) -> dict[str, object]:

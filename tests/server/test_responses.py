@@ -141,7 +141,7 @@ SERVICE = FakeModelService()
 APP = create_app(SERVICE, ServerConfig())
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(PIECES, st.booleans(), st.booleans())
 def test_any_chunking_adds_up(pieces: list[tuple[str, str]], summaries: bool, padded: bool) -> None:
     script: list[Any] = [Started(0, 5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.engine.draft import Draft
@@ -59,9 +60,14 @@ def outranked(running: Iterable[Sequence], newcomer: Sequence) -> list[Sequence]
     return sorted(worse, key=rank, reverse=True)
 
 
-def share_out(
-    draft: Draft, running: Iterable[Sequence], pace: Pace, *, most: int, places: int | None
-) -> None:
+class Reading(NamedTuple):
+    """How many prompt tokens of one sequence a step takes at most, and of how many sequences (None: any)."""
+
+    most: int
+    places: int | None
+
+
+def share_out(draft: Draft, running: Iterable[Sequence], pace: Pace, reading: Reading) -> None:
     """Add a chunk for each who has a prompt to read, as budget, time and settings allow.
 
     A chunk that the rest of the budget would cut short waits for the next step, unless it is the only one:
@@ -71,12 +77,8 @@ def share_out(
     left hardly notices. Who was passed over `PATIENCE` times goes before those who were passed over less
     often; so among n readers of its priority, and none of a better one, each gets a chunk at least every
     `PATIENCE` + n steps.
-
-    Args:
-        most: tokens of a chunk.
-        places: chunks of a step; None for any number.
     """
-    first = True
+    (most, places), first = reading, True
     for seq in sorted(readers_of(running), key=turn):
         chunk = min(seq.num_missing, most)
         wanted = min(chunk, draft.budget_tokens)

@@ -24,7 +24,7 @@ from vllm_mlx.core.stats import EngineStats, Tally
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.flight import Flight
 from vllm_mlx.engine.pacing import Pacer
-from vllm_mlx.engine.policy import check_ids, outranked, rank, readers_of, share_out, victim
+from vllm_mlx.engine.policy import Reading, check_ids, outranked, rank, readers_of, share_out, victim
 from vllm_mlx.engine.sequence import RequestState, Sequence, Status, check_standing
 from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import KVCacheManager
@@ -78,7 +78,9 @@ class Scheduler:
             capabilities.max_model_len if limit is None else min(limit, capabilities.max_model_len)
         )
         self._step_tokens = engine.max_num_batched_tokens or capabilities.step_tokens
-        self._chunk_tokens = engine.prefill_step_size or capabilities.chunk_tokens
+        self._reading = Reading(
+            engine.prefill_step_size or capabilities.chunk_tokens, engine.prefill_batch_size
+        )
         self.max_running = max(1, min(engine.max_num_seqs, capabilities.max_rows, self._step_tokens))
         # A model that runs one sequence at a time cannot put it aside: its cache is the model's own.
         self._preempts_for_priority = capabilities.max_rows > 1
@@ -204,13 +206,7 @@ class Scheduler:
                 draft.add(seq, 1)
         pace = self._pacer.step(len(draft), max((seq.num_tokens for seq in draft.sequences), default=0))
         self._admit_waiting(draft)
-        share_out(
-            draft,
-            self._running.values(),
-            pace,
-            most=self._chunk_tokens,
-            places=self._config.prefill_batch_size,
-        )
+        share_out(draft, self._running.values(), pace, self._reading)
         if not draft:
             return None
         self._tally.steps += 1
@@ -329,7 +325,7 @@ class Scheduler:
 
     def _admit_waiting(self, draft: Draft) -> None:
         """Let in as many as the budget would serve were time no matter, so that the short pass the long."""
-        most = self._chunk_tokens
+        most = self._reading.most
         room = draft.budget_tokens - sum(min(s.num_missing, most) for s in readers_of(self._running.values()))
         for seq in tuple(self._waiting):
             if room < 1:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from uuid import uuid4
 
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.events import (
     Event,
     ReasoningDelta,
@@ -25,7 +25,7 @@ from vllm_mlx.parsing.voice import Voice
 
 def new_call_id() -> str:
     """An id for a tool call, as OpenAI's look."""
-    return f"call_{uuid4().hex[:24]}"
+    return f"call_{fresh_hex(24)}"
 
 
 class OutputParser:

@@ -104,21 +104,22 @@ def create_app(
         middleware=middleware(config, access, errors),
     )
     errors.install(app)
-    for module in _ROUTES:
-        app.include_router(module.routes(service))
-    tools = None if tool_loop is None else tool_loop.tools
-    app.include_router(chat.routes(service, tool_loop))
-    app.include_router(messages.routes(service, tool_loop))
-    app.include_router(status.routes(service, tools))
-    app.include_router(listing.routes(tools))
-    app.include_router(execute.routes(tools))
     store = ResponseStore(
         max_responses=config.stored_responses,
         max_bytes=int(config.stored_responses_mb * 1024 * 1024),
         ttl_s=config.stored_responses_ttl,
         clock=clock,
     )
+    # A request is held against one router after the other: what is asked for most comes first.
+    app.include_router(chat.routes(service, tool_loop))
+    app.include_router(messages.routes(service, tool_loop))
     app.include_router(create.routes(service, store, tool_loop))
+    for module in _ROUTES:
+        app.include_router(module.routes(service))
+    tools = None if tool_loop is None else tool_loop.tools
+    app.include_router(status.routes(service, tools))
+    app.include_router(listing.routes(tools))
+    app.include_router(execute.routes(tools))
     app.include_router(stored.routes(store))
     complete(app, _SCHEMAS, _ERROR_SCHEMAS, _ANSWERS)
     return app

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-
 import msgspec
 
+from vllm_mlx.core.chance import fresh_bits
 from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
@@ -52,7 +51,7 @@ def engine_request(
         request_id=request_id,
         prompt_ids=prompt_ids,
         sampling=sampling,
-        seed=sampling.seed if sampling.seed is not None else secrets.randbits(SEED_BITS),
+        seed=sampling.seed if sampling.seed is not None else fresh_bits(SEED_BITS),
         eos_ids=() if sampling.ignore_eos else model.eos_ids,
         priority=request.priority,
         timeout_s=limit if request.timeout_s is None else min(request.timeout_s, limit),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from vllm_mlx.chat.detokenizer import Detokenizer
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.clock import Clock
 from vllm_mlx.core.errors import error_from_code
 from vllm_mlx.core.events import Completed, Event, Started, TextDelta, Timings, TokenLogprob, Usage
@@ -43,7 +43,7 @@ async def generate(
     prompt = await model.prompts.build(request.input)
     grammar = await model.constrainer.grammar(request)
     # The caller's id is for logs; the engine needs one that no other request in flight has.
-    unique_id = f"{request.request_id or 'req'}-{uuid.uuid4().hex}"
+    unique_id = f"{request.request_id or 'req'}-{fresh_hex()}"
     sent = engine_request(model, request, prompt, unique_id, grammar=grammar)
     choices = [_choice_stream(model, request, prompt, sent, index) for index in range(sent.sampling.n)]
     first_token_at: float | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgspec
 
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.events import (
     Completed,
     Finished,
@@ -88,7 +88,7 @@ class MessagesEncoder:
                 marked_tokens=event.marked_tokens,
             )
         )
-        return wire.Message(id=f"msg_{uuid.uuid4().hex}", model=self._model, usage=usage)
+        return wire.Message(id=f"msg_{fresh_hex()}", model=self._model, usage=usage)
 
     def _stop(self, usage: CoreUsage) -> wire.Stop:
         if self._finished is None:

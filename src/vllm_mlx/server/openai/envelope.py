@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Any
 
 import msgspec
 
 from vllm_mlx import __version__
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.events import Timings, Usage
 from vllm_mlx.server import sse
 from vllm_mlx.server.openai.wire import (
@@ -63,7 +63,7 @@ class Envelope:
     """
 
     def __init__(self, prefix: str, model: str, *, tier: bool = False) -> None:
-        self.id = f"{prefix}-{uuid.uuid4().hex}"
+        self.id = f"{prefix}-{fresh_hex()}"
         self._created = int(time.time())
         self._model = model
         self._tier = {"service_tier": "default"} if tier else {}

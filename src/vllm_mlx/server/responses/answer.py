@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import get_args
 
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.errors import AppError
-from vllm_mlx.core.events import ServedEvent
+from vllm_mlx.core.events import Completed, ServedEvent
 from vllm_mlx.server import sse
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.encode import ResponsesEncoder
@@ -38,17 +38,17 @@ class Framer:
 
     def frames(self, events: Sequence[wire.Event]) -> bytes:
         """The next events, joined."""
-        return b"".join([self._frame(event) for event in events])
-
-    def _frame(self, event: wire.Event) -> bytes:
-        event.sequence_number = self._number
-        self._number += 1
-        if event.sequence_number <= self._after:
-            return b""
-        if self._padded and isinstance(event, _DELTAS):
-            missing = -len(event.delta.encode()) % _PADDED_TO
-            event.obfuscation = secrets.token_hex(_PADDED_TO)[:missing]
-        return _HEADS[type(event)] + wire.to_json(event) + sse.END
+        parts: list[bytes] = []
+        for event in events:
+            event.sequence_number = self._number
+            self._number += 1
+            if event.sequence_number <= self._after:
+                continue
+            if self._padded and isinstance(event, _DELTAS):
+                missing = -len(event.delta.encode()) % _PADDED_TO
+                event.obfuscation = fresh_hex(missing)
+            parts += (_HEADS[type(event)], wire.to_json(event), sse.END)
+        return b"".join(parts)
 
 
 class StreamedAnswer:
@@ -62,7 +62,7 @@ class StreamedAnswer:
     def frames(self, event: ServedEvent) -> bytes:
         """The frames of one event, joined; empty if it has none."""
         events = self._encoder.encode(event)
-        if self._encoder.whole:
+        if isinstance(event, Completed):
             # Before the client hears of it: it may ask for the answer at once.
             self._keep(self._encoder.response)
         return self._framer.frames(events)

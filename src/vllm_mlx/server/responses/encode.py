@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET
 
+from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded
 from vllm_mlx.core.events import (
     Completed,
@@ -38,6 +38,9 @@ from vllm_mlx.server.responses.writers import (
     ThoughtWriter,
     Writer,
 )
+
+_THINKING = (ThoughtWriter, SummaryWriter)
+W = TypeVar("W", bound=Writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,26 +144,27 @@ class ResponsesEncoder:
         logprobs = wire_logprobs(event.logprobs) if self._shown.logprobs else ()
         if not event.text and not logprobs:
             return ()
-        opening: list[wire.Event] = []
-        if not isinstance(self._writer, MessageWriter):
-            opening = self._open(lambda index: MessageWriter(index, new_id("msg")))
-        assert isinstance(self._writer, MessageWriter)
-        return [*opening, self._writer.write(event.text, logprobs)]
+        writer = self._writer
+        if isinstance(writer, MessageWriter):
+            return (writer.write(event.text, logprobs),)
+        writer, opening = self._open(lambda index: MessageWriter(index, new_id("msg")))
+        return [*opening, writer.write(event.text, logprobs)]
 
     def _think(self, text: str) -> Sequence[wire.Event]:
-        opening: list[wire.Event] = []
-        if not isinstance(self._writer, ThoughtWriter | SummaryWriter):
-            kind = SummaryWriter if self._shown.summaries else ThoughtWriter
-            opening = self._open(lambda index: kind(index, new_id("rs"), sealed=self._shown.sealed))
-        assert isinstance(self._writer, ThoughtWriter | SummaryWriter)
-        return [*opening, self._writer.write(text)]
+        writer = self._writer
+        if isinstance(writer, _THINKING):
+            return (writer.write(text),)
+        kind = SummaryWriter if self._shown.summaries else ThoughtWriter
+        writer, opening = self._open(lambda index: kind(index, new_id("rs"), sealed=self._shown.sealed))
+        return [*opening, writer.write(text)]
 
     def _call(self, event: ToolCallStart) -> Sequence[wire.Event]:
         if self._hidden(event):
             return ()
         namespace, name = self._toolbox.client_name(event.name)
         call = wire.FunctionCallItem(new_id("fc"), event.id, name, namespace or UNSET)
-        return self._open(lambda index: CallWriter(index, call))
+        _, opening = self._open(lambda index: CallWriter(index, call))
+        return opening
 
     def _argue(self, event: ToolCallDelta) -> Sequence[wire.Event]:
         if self._hidden(event):
@@ -192,11 +196,13 @@ class ResponsesEncoder:
     def _hidden(self, event: ToolCallStart | ToolCallDelta) -> bool:
         return event.index > 0 and not self._shown.parallel_tool_calls
 
-    def _open(self, writer_at: Callable[[int], Writer]) -> list[wire.Event]:
+    def _open(self, writer_at: Callable[[int], W]) -> tuple[W, list[wire.Event]]:
+        """The writer of a new item, and the events up to its first piece."""
         # What another item follows has ended by itself.
         events = self._close("completed")
-        self._writer = writer_at(len(self._items))
-        return events + self._writer.begin()
+        writer = writer_at(len(self._items))
+        self._writer = writer
+        return writer, events + writer.begin()
 
     def _close(self, status: wire.ItemStatus) -> list[wire.Event]:
         if self._writer is None:
@@ -225,4 +231,4 @@ def _usage(usage: Usage) -> wire.Usage:
 
 def new_id(prefix: str) -> str:
     """An id as OpenAI's look: what it names, and what nobody can guess."""
-    return f"{prefix}_{uuid.uuid4().hex}"
+    return f"{prefix}_{fresh_hex()}"

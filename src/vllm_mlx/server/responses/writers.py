@@ -41,7 +41,8 @@ class MessageWriter(_TextWriter):
     def write(self, text: str, logprobs: Sequence[Logprob] = ()) -> wire.Event:
         """The event of the next piece."""
         self._texts.append(text)
-        self._logprobs += logprobs
+        if logprobs:
+            self._logprobs += logprobs
         return wire.TextMore(output_index=self._index, item_id=self._id, delta=text, logprobs=tuple(logprobs))
 
     def end(self, status: wire.ItemStatus) -> Closing:
