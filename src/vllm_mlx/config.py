@@ -175,6 +175,9 @@ class EngineConfig:
         "again: more than the slowest step takes, the compilation of its kernels included; 0 waits for ever",
         minimum=0,
     )
+    warm_up: bool = setting(
+        True, "on a GPU, run steps of the usual shapes before serving: seconds that requests would wait later"
+    )
 
     def __post_init__(self) -> None:
         check(self)

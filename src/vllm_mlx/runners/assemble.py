@@ -91,7 +91,8 @@ def assemble(
     )
     forward = PagedForward(loaded.model, caches, found.layout(cache.block_size, shapes))
     runner = TextRunner(forward, sampler, limits)
-    warm_up(runner, shapes)
+    if engine.warm_up:
+        warm_up(runner, shapes)
     return runner
 
 

@@ -40,13 +40,15 @@ class Shapes:
         row_buckets: batch sizes in use; larger ones are multiples of the last. Empty: no padding.
         tokens, keys: chunk length and visible positions are multiples of these; above eight times that, of
             twice that, and so on.
-        masked_history: pad what a lone chunk with history looks at, too, and mask it by an array.
+        planned: each pair of numbers of new and of visible tokens costs a plan. So what a lone chunk with
+            history looks at is padded, too, and masked by an array, both numbers are powers of two, and rows
+            without history attend in groups of powers of two.
     """
 
     row_buckets: tuple[int, ...] = ()
     tokens: int = 1
     keys: int = 1
-    masked_history: bool = False
+    planned: bool = False
 
     def rows(self, count: int) -> int:
         """The batch size for `count` rows."""
@@ -56,26 +58,35 @@ class Shapes:
         step = self.row_buckets[-1] if self.row_buckets else 1
         return -(-count // step) * step
 
-    def chunk(self, tokens: int) -> int:
-        """The padded length of a chunk; a single token stays one."""
-        return tokens if tokens == 1 else _rounded(tokens, self.tokens)
+    def chunk(self, tokens: int, *, history: bool = False) -> int:
+        """The padded length of a chunk, with or without history; a single token stays one."""
+        if tokens == 1:
+            return 1
+        return (
+            _power_of_two(tokens, self.tokens) if self.planned and history else _rounded(tokens, self.tokens)
+        )
 
     def pieces(self, count: int) -> tuple[int, ...]:
         """How many of `count` rows attend together: powers of two, where each number must be planned."""
-        if not self.masked_history:
+        if not self.planned:
             return (count,)
         return tuple(1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1)
 
     def visible(self, positions: int) -> int:
         """The padded number of visible positions."""
-        return _rounded(positions, self.keys)
+        return _power_of_two(positions, self.keys) if self.planned else _rounded(positions, self.keys)
 
     def blocks(self, count: int, block_size: int) -> int:
         """The width of a block table: a power of two of `keys`."""
-        width = max(1, self.keys // block_size)
-        while width < count:
-            width *= 2
-        return width
+        return _power_of_two(count, max(1, self.keys // block_size))
+
+
+def _power_of_two(count: int, least: int) -> int:
+    """Up to `least` times a power of two."""
+    size = least
+    while size < count:
+        size *= 2
+    return size
 
 
 def _rounded(count: int, step: int) -> int:
@@ -91,7 +102,7 @@ EXACT = Shapes()
 BUCKETED = Shapes(row_buckets=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64), tokens=32, keys=256)
 """For GPUs."""
 
-PLANNED = replace(BUCKETED, masked_history=True)
+PLANNED = replace(BUCKETED, planned=True)
 """For CUDA, where attention of 16-bit chunks takes 40 ms to plan for each new shape."""
 
 
@@ -210,10 +221,12 @@ class PagedForward:
         if self._layout.kernel and (lengths[0] == 1 or len(self._tails(rows)) == len(rows)):
             return States(self._token_states(rows, newest), lengths, flat=True)
         batch = self._shapes.rows(len(rows)) if lengths[0] == 1 and len(rows) > 1 else len(rows)
-        length = self._shapes.chunk(max(lengths))
-        longest = max(row.start for row in rows) + length
+        latest = max(row.start for row in rows)
         # A family that takes rows alone may count positions by the number of keys: no padding for it.
-        padded = self._shapes.masked_history and self._layout.batch and length > 1
+        planned = self._shapes.planned and self._layout.batch
+        length = self._shapes.chunk(max(lengths), history=planned and latest > 0)
+        longest = latest + length
+        padded = planned and length > 1
         masked = len(rows) > 1 or padded
         geometry = lay_out(
             rows,
