@@ -90,7 +90,7 @@ def texts_of(folder: Path, **options: object) -> list[list[int]]:
 @pytest.mark.parametrize("masked", [False, True])
 def test_padding_to_buckets_changes_no_token(family: str, masked: bool, model_folder: FOLDER) -> None:
     folder = model_folder(family)
-    padded = Shapes(row_buckets=(1, 4, 8), tokens=16, keys=32, masked_history=masked)
+    padded = Shapes(row_buckets=(1, 4, 8), tokens=16, keys=32, planned=masked)
     assert texts_of(folder, shapes=padded) == texts_of(folder)
 
 

@@ -19,8 +19,8 @@ _LONE = (1,)
 def warm_up(runner: Runner, shapes: Shapes) -> None:
     """Compute decode steps of each number of rows that is padded to, and prompts, into an unused pool.
 
-    Kernels and steps are compiled, and attention is planned, when a shape first comes up: each time a pause of
-    40 ms and more for all who stream. Where shapes are not padded nothing is compiled by shape.
+    Kernels and steps are compiled, and attention is planned, when a shape first comes up: each time a pause
+    of 40 ms and more for all who stream. Where shapes are not padded nothing is compiled by shape.
     """
     limits = runner.capabilities
     if not shapes.row_buckets:
