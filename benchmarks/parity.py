@@ -2,9 +2,9 @@
 
     MLX_ENABLE_TF32=0 python benchmarks/parity.py [MODEL_DIR] [--dtype float32] [--requests 40] [--tokens 48]
 
-Requests of random lengths, a third of which share a prefix, join three a step; greedy. Twice: with the default
-settings, and with small steps and chunks. Where a text differs, the gap between the two likeliest logits at the
-first difference is printed: in 16 bits a gap of nothing may fall either way.
+Requests of random lengths, a third of which share a prefix, join three a step; greedy. Twice: with the
+default settings, and with small steps and chunks. Where a text differs, the gap between the two likeliest
+logits at the first difference is printed: in 16 bits a gap of nothing may fall either way.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/skinny_matmul.py [--rows 2 16 64]
 
-Many products upon weights that no cache holds are submitted at once; `host` is the time of their submission, `all`
-that until they are computed, both for one launch. Needs CUDA.
+Many products upon weights that no cache holds are submitted at once; `host` is the time of their submission,
+`all` that until they are computed, both for one launch. Needs CUDA.
 """
 
 from __future__ import annotations
