@@ -63,6 +63,7 @@ def test_a_stream_ends_with_done(tiny: Server) -> None:
     assert answer.text.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.requirement(60)
 def test_a_second_turn_finds_the_first_in_the_cache(sdk: openai.OpenAI) -> None:
     long: list[Any] = [{"role": "user", "content": "A question that fills some blocks. " * 4}]
     first = ask(sdk, messages=long, max_tokens=1)

@@ -37,6 +37,7 @@ def test_full_blocks_are_cached_on_release_and_a_part_block_is_freed() -> None:
     assert counts(cache) == (6, 2, 0)
 
 
+@pytest.mark.requirement(59, 60)
 def test_a_match_shares_full_blocks_and_copies_nothing() -> None:
     cache = make()
     one = fill(cache, [1, 2, 3, 4, 5])
@@ -55,6 +56,7 @@ def test_at_least_one_token_is_left_to_compute() -> None:
     assert len(cache.match(cache.new_table(), [1, 2, 3, 4, 5])) == 2
 
 
+@pytest.mark.requirement(60)
 def test_a_block_is_found_only_after_the_same_prefix() -> None:
     cache = make()
     cache.release(fill(cache, [1, 2, 3, 4]))

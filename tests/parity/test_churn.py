@@ -114,7 +114,7 @@ arrival = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.requirement(58, 59)
+@pytest.mark.requirement(58, 59, 60)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     arrivals=st.lists(arrival, min_size=2, max_size=7),
