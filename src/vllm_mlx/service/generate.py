@@ -96,10 +96,17 @@ def _choice_stream(
     chat = request.input if isinstance(request.input, ChatInput) else None
     output_format = model.output_format if chat else PLAIN
     tools = chat.tools if chat is not None and chat.tool_choice.mode != "none" else ()
+    parser = OutputParser(
+        output_format,
+        choice,
+        thinking=prompt.in_reasoning,
+        tools=tools or None,
+        has_form=request.constraint is not None,
+    )
     return ChoiceStream(
         model.tokenizer,
         Detokenizer(model.tokenizer, visible=output_format.markers(), continues=chat is None),
-        OutputParser(output_format, choice, thinking=prompt.in_reasoning, tools=tools or None),
+        parser,
         sent.sampling.stop,
         choice=choice,
     )
