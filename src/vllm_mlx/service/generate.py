@@ -12,6 +12,7 @@ from vllm_mlx.core.clock import Clock
 from vllm_mlx.core.errors import error_from_code
 from vllm_mlx.core.events import Completed, Event, Started, TextDelta, Timings, TokenLogprob, Usage
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 from vllm_mlx.parsing.formats.plain import FORMAT as PLAIN
 from vllm_mlx.parsing.stream import OutputParser
@@ -46,6 +47,7 @@ async def generate(
     unique_id = f"{request.request_id or 'req'}-{fresh_hex()}"
     sent = engine_request(model, request, prompt, unique_id, grammar=grammar)
     choices = [_choice_stream(model, request, prompt, sent, index) for index in range(sent.sampling.n)]
+    watch = model.judge.watch(_tools(request))
     first_token_at: float | None = None
     cached_tokens = 0
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
@@ -70,6 +72,7 @@ async def generate(
                 for event in _opening(prompt, output, prompt_logprobs):
                     yield event
             for event in _hear(model, sent, choice, output):
+                watch.see(event)
                 yield event
             if all(each.finished for each in choices):
                 break
@@ -95,12 +98,11 @@ def _choice_stream(
 ) -> ChoiceStream:
     chat = request.input if isinstance(request.input, ChatInput) else None
     output_format = model.output_format if chat else PLAIN
-    tools = chat.tools if chat is not None and chat.tool_choice.mode != "none" else ()
     parser = OutputParser(
         output_format,
         choice,
         thinking=prompt.in_reasoning,
-        tools=tools or None,
+        tools=_tools(request) or None,
         has_form=request.constraint is not None,
     )
     return ChoiceStream(
@@ -110,6 +112,12 @@ def _choice_stream(
         sent.sampling.stop,
         choice=choice,
     )
+
+
+def _tools(request: GenerateRequest) -> tuple[ToolSpec, ...]:
+    """What may be called."""
+    chat = request.input
+    return tuple(chat.tools) if isinstance(chat, ChatInput) and chat.tool_choice.mode != "none" else ()
 
 
 def _hear(model: LoadedModel, sent: EngineRequest, choice: ChoiceStream, output: TokenOutput) -> list[Event]:
