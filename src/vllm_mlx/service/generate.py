@@ -47,7 +47,6 @@ async def generate(
     unique_id = f"{request.request_id or 'req'}-{fresh_hex()}"
     sent = engine_request(model, request, prompt, unique_id, grammar=grammar)
     choices = [_choice_stream(model, request, prompt, sent, index) for index in range(sent.sampling.n)]
-    watch = model.judge.watch(_tools(request))
     first_token_at: float | None = None
     cached_tokens = 0
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
@@ -72,7 +71,6 @@ async def generate(
                 for event in _opening(prompt, output, prompt_logprobs):
                     yield event
             for event in _hear(model, sent, choice, output):
-                watch.see(event)
                 yield event
             if all(each.finished for each in choices):
                 break
@@ -110,6 +108,7 @@ def _choice_stream(
         Detokenizer(model.tokenizer, visible=output_format.markers(), continues=chat is None),
         parser,
         sent.sampling.stop,
+        model.judge.watch(_tools(request)),
         choice=choice,
     )
 

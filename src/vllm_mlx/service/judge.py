@@ -26,7 +26,9 @@ Outcome = Literal["valid", "invalid_arguments", "unknown_tool", "cut_off", "unch
 
 MAX_ARGUMENT_CHARS: Final = 256 * 1024
 MAX_PENDING: Final = 64
-LIMIT_S: Final = 0.25
+LIMIT_S: Final = 2.0
+_CHECKS: Final = "vllm_mlx.mcp.schema"
+"""Imported on the thread, and only where calls are seen: it brings a library along."""
 _NAME_CHARS: Final = 80
 
 
@@ -43,7 +45,7 @@ class CallJudge:
         return {outcome: self._counts[outcome] for outcome in get_args(Outcome)}
 
     def watch(self, tools: Sequence[ToolSpec]) -> CallWatch:
-        """For one request with these tools."""
+        """For one choice of a request with these tools."""
         return CallWatch(self, tools)
 
     def take(self, name: str, tool: ToolSpec | None, arguments: str | None, *, cut: bool) -> None:
@@ -75,7 +77,9 @@ class CallJudge:
 
     async def _judge(self, name: str, tool: ToolSpec, arguments: str, *, cut: bool) -> None:
         work = partial(outcome_of, tool.parameters, arguments, cut=cut)
+        loop = asyncio.get_running_loop()
         try:
+            await loop.run_in_executor(self._thread, import_module, _CHECKS)  # the limit is not for this
             self._tell(name, await run_bounded(self._thread, work, LIMIT_S))
         except OutOfTime:
             self._tell(name, "unchecked")
@@ -87,34 +91,34 @@ class CallJudge:
 
 
 class CallWatch:
-    """Collects the calls of one request while their events pass."""
+    """Collects the calls of one choice while its events pass."""
 
     def __init__(self, judge: CallJudge, tools: Sequence[ToolSpec]) -> None:
         self._judge = judge
         self._tools = {tool.name: tool for tool in tools}
-        self._open: dict[int, tuple[str, list[str], int]] = {}
+        self._name: str | None = None
+        self._pieces: list[str] = []
+        self._size = 0
 
     def see(self, event: Event) -> None:
-        """An event of any choice; a call has ended with the next one of its choice, or with the choice."""
+        """A call has ended with the next one, or with the text."""
         match event:
             case ToolCallStart():
-                self._end(event.choice, cut=False)
-                self._open[event.choice] = (event.name, [], 0)
+                self._end(cut=False)
+                self._name = event.name
             case ToolCallDelta():
-                name, pieces, size = self._open[event.choice]
-                size += len(event.arguments)
-                if size <= MAX_ARGUMENT_CHARS:
-                    pieces.append(event.arguments)
-                self._open[event.choice] = (name, pieces, size)
+                self._size += len(event.arguments)
+                if self._size <= MAX_ARGUMENT_CHARS:
+                    self._pieces.append(event.arguments)
             case Finished():
-                self._end(event.choice, cut=event.reason == "length")
+                self._end(cut=event.reason == "length")
 
-    def _end(self, choice: int, *, cut: bool) -> None:
-        if choice not in self._open:
+    def _end(self, *, cut: bool) -> None:
+        if self._name is None:
             return
-        name, pieces, size = self._open.pop(choice)
-        arguments = "".join(pieces) if size <= MAX_ARGUMENT_CHARS else None
-        self._judge.take(name, self._tools.get(name), arguments, cut=cut)
+        arguments = "".join(self._pieces) if self._size <= MAX_ARGUMENT_CHARS else None
+        self._judge.take(self._name, self._tools.get(self._name), arguments, cut=cut)
+        self._name, self._pieces, self._size = None, [], 0
 
 
 def outcome_of(schema: dict[str, Any] | None, arguments: str, *, cut: bool) -> Outcome:
@@ -135,8 +139,7 @@ def outcome_of(schema: dict[str, Any] | None, arguments: str, *, cut: bool) -> O
         return "invalid_arguments"
     if schema is None:
         return "valid"
-    # Only who sees calls of tools pays for the library.
-    checking = import_module("vllm_mlx.mcp.schema")
+    checking = import_module(_CHECKS)
     try:
         return "valid" if checking.argument_error(schema, value) is None else "invalid_arguments"
     except Exception:  # noqa: BLE001  (a schema of a caller's that is none fails in any way it likes)
