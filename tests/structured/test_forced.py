@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement(63, 65, 68)]
 
 TOOLS = (FORECAST, CLOCK)
 QUICK = ("harmony", True)
+_TAG = re.compile(r"<[^<>\s]+>|\[[A-Z_]+\]")
 ROOM = 1200
 DRAWS = 12
 """Some go on to the last of their room: numbers and lists have no bound."""
