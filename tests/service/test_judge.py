@@ -51,7 +51,7 @@ async def counted(*choices: list[Event]) -> dict[str, int]:
             watch.see(event)
     await judge.settled()
     counts = judge.counts()
-    judge.close()
+    await judge.aclose()
     return {outcome: count for outcome, count in counts.items() if count}
 
 
@@ -82,7 +82,7 @@ async def test_a_closed_judge_leaves_what_it_has_not_judged() -> None:
     watch = judge.watch((CLOCK,))
     for event in events(("clock", "{}")):
         watch.see(event)
-    judge.close()
+    await judge.aclose()
     assert sum(judge.counts().values()) == 0
 
 

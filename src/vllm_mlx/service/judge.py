@@ -69,10 +69,11 @@ class CallJudge:
         """Every call that was taken is counted."""
         await asyncio.gather(*self._pending)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Leave what is not judged yet."""
         for task in self._pending:
             task.cancel()
+        await asyncio.gather(*self._pending, return_exceptions=True)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _judge(self, name: str, tool: ToolSpec, arguments: str, *, cut: bool) -> None:

@@ -80,4 +80,4 @@ class LoadedModel:
         await self.engine.aclose()
         self.prompts.close()
         self.constrainer.close()
-        self.judge.close()
+        await self.judge.aclose()
