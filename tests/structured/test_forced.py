@@ -97,7 +97,7 @@ def check(answer: ChoiceResult, names: tuple[str, ...]) -> None:
 )
 async def test_random_weights_write_a_valid_call(name: str, special: bool, tmp_path: Path) -> None:
     folder = save(tmp_path / "tiny", tags_of(name) if special else [])
-    thinker = name if FORMATS.get(name).reasoning is not None else "auto"
+    thinker = name if FORMATS.get(name).reasoning is not None else "plain"
     model = ModelConfig(model=str(folder), tool_call_parser=name, reasoning_parser=thinker)
     hub = build_service(Config(model=model, engine=EngineConfig(engine_process=False)))
     await hub.start()
