@@ -166,8 +166,9 @@ async def test_every_answer_under_a_schema_is_valid(hub: Hub) -> None:
 
 @pytest.mark.parametrize("mode", ["required", "named"])
 async def test_every_forced_call_has_valid_arguments(mode: Any, hub: Hub) -> None:
+    closed = {"type": "object", "additionalProperties": False}
     wrapped = [
-        case | {"schema": {"type": "object", "properties": {"value": case["schema"]}, "required": ["value"]}}
+        case | {"schema": closed | {"properties": {"value": case["schema"]}, "required": ["value"]}}
         for case in CASES
         if "$ref" not in json.dumps(case["schema"]) and isinstance(case["schema"], dict)
     ]
