@@ -51,7 +51,7 @@ PATTERNS = [
         rf"[a-f]{{{i},{i + 3}}}-[0-9]{{{i + 1}}}",
         rf"(ab|cd){{1,{i + 1}}}!?",
         rf"[A-Za-z0-9_.]{{{i + 1}}}@[a-z]{{2,5}}\.(com|org)",
-        rf"[^\s]{{{i + 1}}}/",
+        rf"[^ \n]{{{i + 1}}}/",  # Python's \s has four control characters more than the grammar's
         rf"(?i)yes{i}|no{i}",
         rf"-?(0|[1-9][0-9]{{0,{i}}})(\.[0-9]{{1,{i + 1}}})?",
         rf"[à-ÿ]{{1,{i + 1}}}é",
