@@ -1,8 +1,9 @@
 """A model with random weights, asked for every form: each of its answers has the form.
 
-Sampled at temperature 1 with nothing that leans towards an end. A text without a bound, such as a string,
-goes on for as long as chance has it: what the room cuts off is asked for again with other seeds, until each
-form has an answer that ended. Whatever ended, in any of the draws, must be valid.
+Sampled at the highest temperature, so that no whim of the weights decides, and with nothing that leans to
+an end. A text without a bound, such as a string, goes on for as long as chance has it: what the room cuts off
+is asked for again with other seeds, until each form has an answer that ended. Whatever ended, in any of the
+draws, must be valid.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ async def hub(folder: Path) -> AsyncIterator[Hub]:
 
 
 def asking(i: int, chat: dict[str, Any], **more: Any) -> GenerateRequest:
-    sampling = SamplingParams(temperature=1.0, seed=i, max_tokens=ROOM)
+    sampling = SamplingParams(temperature=2.0, seed=i, max_tokens=ROOM)
     messages = (Message("user", (Text(f"Number {i}"),)),)
     return GenerateRequest(
         input=ChatInput(messages=messages, template_kwargs={"enable_thinking": False}, **chat),
