@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.server import Server, serving
+from tests.e2e.server import Server, eventually, serving
 from tests.fakes.wire import as_folded, folded_chat, frames
 
 SCRIPT = [
@@ -91,3 +91,18 @@ def test_the_status_says_what_was_chosen_and_by_what(flagged: Server, scripted: 
         "name": "hermes",
         "chosen_by": "template",
     }
+
+
+@pytest.mark.requirement(65)
+def test_the_status_counts_calls_by_what_became_of_them(flagged: Server) -> None:
+    def counts() -> dict[str, int]:
+        counted: dict[str, int] = flagged.get("/v1/status").json()["tool_calls"]
+        return counted
+
+    before = counts()
+    flagged.post("/v1/chat/completions", **body("two steps, please"))
+    flagged.post("/v1/chat/completions", **body("a long one", max_tokens=60))
+    expected = {"valid": 1, "unknown_tool": 1, "cut_off": 1}
+    eventually(lambda: all(counts()[outcome] - before[outcome] >= n for outcome, n in expected.items()))
+    assert counts()["unchecked"] == 0
+    assert counts()["invalid_arguments"] == 0

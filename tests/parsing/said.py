@@ -44,10 +44,13 @@ def parse(
     *,
     thinking: bool = False,
     tools: Sequence[ToolSpec] | None = (),
+    has_form: bool = False,
 ) -> list[Said]:
     """What the parser says of the pieces, call ids counted from `id0`."""
     ids = count()
-    parser = OutputParser(fmt, thinking=thinking, tools=tools, new_id=lambda: f"id{next(ids)}")
+    parser = OutputParser(
+        fmt, thinking=thinking, tools=tools, has_form=has_form, new_id=lambda: f"id{next(ids)}"
+    )
     events: list[Event] = []
     for piece in pieces:
         events += parser.feed(piece)

@@ -321,3 +321,33 @@ def test_what_a_model_writes_can_always_be_sent(call: str) -> None:
         if isinstance(event, ToolCallStart | ToolCallDelta):
             str(event).encode()
             msgspec.json.encode(event)
+
+
+TAGGED = '{"a": "<think>b</think>", "c": "<tool_call>\\n<|channel|>"}'
+FORMED: dict[str, tuple[str, str, list[Said]]] = {
+    "an answer": ("hermes", TAGGED, [("text", TAGGED)]),
+    "a thought first": ("hermes", f"<think>\nx\n</think>\n\n{TAGGED}", [("thought", "x"), ("text", TAGGED)]),
+    "calls instead": ("hermes", f"{CALL}\n{CALL}", [*call(0, "look", LOOK), *call(1, "look", LOOK)]),
+    "white space": ("hermes", " \n<answer>", [("text", " \n<answer>")]),
+    "nothing": ("hermes", "", []),
+    "markup that other answers drop": ("hunyuan", '["<answer>"]', [("text", '["<answer>"]')]),
+    "a part": (
+        "harmony",
+        f"<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
+    "no call, though nothing marks one": (
+        "llama3_json",
+        '{"b": "<|eom_id|>"}',
+        [("text", '{"b": "<|eom_id|>"}')],
+    ),
+}
+
+
+@pytest.mark.requirement(46, 63, 67)
+@pytest.mark.parametrize("what", FORMED)
+def test_an_answer_that_has_a_form_may_hold_any_tag(what: str) -> None:
+    name, text, expected = FORMED[what]
+    for size in (1, 2, 3, 7, len(text) or 1):
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert parse_with(pieces, FORMATS.get(name), has_form=True) == expected, size

@@ -146,11 +146,16 @@ async def test_more_than_may_wait_are_refused_as_overload() -> None:
 
 
 @pytest.mark.requirement(63)
-async def test_labelled_output_is_not_constrained() -> None:
+async def test_in_labelled_output_a_form_stands_behind_the_label() -> None:
     constrainer = Constrainer(FORMATS.get("harmony"), Names(), max_pending=8)
+    labelled = await constrainer.grammar(chat(constraint=Regex("a")))
+    assert labelled is not None
+    assert labelled.startswith('start: "<|channel|>final<|message|>" ANSWER')
+    plain = await constrainer.grammar(GenerateRequest(input=TextInput("x"), constraint=Regex("a")))
+    assert plain is not None
+    assert "channel" not in plain
     with pytest.raises(InvalidRequest, match="harmony"):
-        await constrainer.grammar(chat(constraint=Regex("a")))
-    assert await constrainer.grammar(GenerateRequest(input=TextInput("x"), constraint=Regex("a"))) is not None
+        await constrainer.grammar(chat(constraint=Lark('start: "a"')))
     constrainer.close()
 
 

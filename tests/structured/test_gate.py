@@ -30,6 +30,9 @@ class Exactly:
     def allows(self, token_id: int) -> bool:
         return self._rest[:1] == [token_id]
 
+    def copy(self) -> Exactly:
+        return Exactly(*self._rest)
+
     @property
     def complete(self) -> bool:
         return not self._rest
@@ -160,6 +163,34 @@ def test_a_tag_of_several_tokens_is_written_to_its_end_once_it_has_begun() -> No
 def test_a_part_of_the_tag_that_the_answer_may_begin_with_begins_the_answer() -> None:
     gate = Gate(Exactly(60, 5), rules(open_ids=(60, 61)))
     take(gate, (60, 5))
+    assert gate.finished
+
+
+@pytest.mark.requirement(63, 67)
+def test_what_begins_like_a_thought_and_an_answer_is_either_until_they_differ() -> None:
+    def gate() -> Gate:
+        return Gate(Exactly(60, 61, 5), rules(open_ids=(60, 61, 62)))
+
+    answer = gate()
+    take(answer, (60, 61))
+    told = answer.allowed()
+    assert told is not None
+    assert told.also == (62,)
+    take(answer, (5,))
+    assert answer.finished
+    thought = gate()
+    take(thought, (60, 61, 62, 5, CLOSE, 60, 61))
+    told = thought.allowed()
+    assert told is not None
+    assert told.also == ()
+    take(thought, (5,))
+    assert thought.finished
+
+
+@pytest.mark.requirement(63, 67)
+def test_a_whole_tag_that_an_answer_may_begin_with_opens_a_thought() -> None:
+    gate = Gate(Exactly(60, 61), rules(open_ids=(60, 61)))
+    take(gate, (60, 61, 5, CLOSE, 60, 61))
     assert gate.finished
 
 

@@ -63,46 +63,41 @@ DESCRIBED = (
     "deepseek_v32",
     "deepseek_v4",
     "ernie",
+    "functionary",
+    "functionary_v2",
     "functionary_v31",
+    "functiongemma",
     "gemini",
+    "gemma3",
+    "gemma4",
     "generic",
     "glm4",
     "granite",
+    "harmony",
     "hermes",
     "hunyuan",
     "internlm",
     "kimi_k2",
+    "lfm2",
     "llama3_json",
     "longcat",
     "minimax_m2",
     "mistral",
     "mistral_json",
     "nemotron",
+    "olmo3",
     "phi4",
+    "pythonic",
     "qwen3_coder",
     "seed_oss",
     "step3",
     "xlam",
 )
-UNDESCRIBED = (
-    "functionary",
-    "functionary_v2",
-    "functiongemma",
-    "gemma3",
-    "gemma4",
-    "harmony",
-    "lfm2",
-    "olmo3",
-    "plain",
-    "pythonic",
-    "think",
-)
-NO_OPENING = (
-    "functionary_v31",
-    "gemini",
-    "llama3_json",
-)
-"""Formats whose calls begin like any text."""
+UNDESCRIBED = ("plain", "think")
+INSIDE = ("functionary", "functionary_v2")
+"""Formats whose answers begin inside a header, and may be followed by calls."""
+BARE = ("gemini", "llama3_json", "pythonic", "xlam")
+"""Formats whose calls nothing marks: they begin the answer, or there are none."""
 BYTES = tokens_of(Names())
 REQUIRED = ToolChoice("required")
 CALLS = [("get_weather", {"city": "Zürich\n<b>", "days": 3, "unit": "celsius"}), ("clock", {"utc": True})]
@@ -192,7 +187,7 @@ def test_without_parallel_calls_there_is_one(name: str) -> None:
 
 
 @pytest.mark.requirement(63, 65)
-@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in NO_OPENING])
+@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in (*INSIDE, *BARE, "harmony")])
 def test_beside_a_strict_tool_text_is_free_and_calls_are_valid(name: str) -> None:
     text = grammar(name, TOOLS, ToolChoice())
     assert accepts(text, "")
@@ -213,10 +208,12 @@ def test_beside_a_response_format_the_answer_is_either(name: str) -> None:
     answer = answer_of(
         JsonSchema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
     )
+    channels = FORMATS.get(name).channels
+    before = "" if channels is None else channels.answer_open
     text = grammar(name, TOOLS, ToolChoice(), answer=answer)
-    assert accepts(text, '{"a": 1}')
+    assert accepts(text, before + '{"a": 1}')
     assert accepts(text, written(name, CALLS))
-    assert not accepts(text, '{"a": "x"}')
+    assert not accepts(text, before + '{"a": "x"}')
     assert not accepts(text, "Hello.")
     assert not accepts(text, written(name, [("get_weather", {"city": "x"})]))
 
@@ -229,8 +226,40 @@ def test_a_format_that_cannot_be_described_is_refused_by_name(name: str) -> None
 
 
 @pytest.mark.requirement(63, 65)
-@pytest.mark.parametrize("name", NO_OPENING)
-def test_strict_tools_need_calls_that_begin_with_a_mark(name: str) -> None:
+@pytest.mark.parametrize("name", BARE)
+def test_where_nothing_marks_a_call_text_does_not_begin_like_one(name: str) -> None:
+    text = grammar(name, TOOLS, ToolChoice())
+    for fine in ("", "\n", "Just text, {1} [2].", "\n x", written(name, CALLS)):
+        assert accepts(text, fine), fine
+    call = written(name, [("get_weather", {"city": "x"})])
+    for wrong in (call, call[:1], " \n" + call[:1] + "1", written(name, CALLS) + "."):
+        assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+def test_the_parts_of_harmony_are_free_but_for_their_headers_and_calls() -> None:
+    text = grammar("harmony", TOOLS, ToolChoice())
+    said = "<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant"
+    for fine in (
+        "<|channel|>final<|message|>Hello <b>.",
+        written("harmony", CALLS[:1]),
+        said + written("harmony", CALLS[:1]),
+        said + said + "<|channel|>final<|message|>",
+    ):
+        assert accepts(text, fine), fine
+    for wrong in (
+        "Hello.",
+        "",
+        "<|channel|>final json<|message|>{}",
+        "<|channel|>commentary to=functions.clock<|message|>{}",
+        said + written("harmony", [("unknown", {})]),
+    ):
+        assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", INSIDE)
+def test_strict_tools_need_calls_that_text_cannot_begin_like(name: str) -> None:
     with pytest.raises(InvalidRequest, match="begin like any text"):
         grammar(name, TOOLS, ToolChoice())
 

@@ -43,11 +43,27 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
     return None
 
 
-def argument_problem(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
-    """What is wrong with arguments, in one sentence that repeats nothing long; None if nothing is.
+class CannotCheck(Exception):
+    """The schema does not say what is valid, or not in bounded time; the text says why."""
 
-    Patterns are left to the tool's server, which checks its arguments anyway: Python's regular expressions
+
+def argument_problem(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
+    """What is wrong with arguments, in one sentence that repeats nothing long; None if nothing is."""
+    try:
+        error = argument_error(schema, arguments)
+    except CannotCheck as problem:
+        return str(problem)
+    return None if error is None else _sentence(error)
+
+
+def argument_error(schema: dict[str, Any], arguments: dict[str, Any]) -> ValidationError | None:
+    """The most telling error of arguments; None if there is none.
+
+    Patterns are left to whoever runs the tool, who checks its arguments anyway: Python's regular expressions
     can take for ever, and hold all other streams up meanwhile.
+
+    Raises:
+        CannotCheck: see there.
     """
     kind = validator_for(schema, default=Draft202012Validator)
     bounded = extend(
@@ -67,12 +83,11 @@ def argument_problem(schema: dict[str, Any], arguments: dict[str, Any]) -> str |
     _followed.set([0])
     try:
         # An empty registry: a reference leads into the schema itself, or nowhere.
-        error = best_match(bounded(schema, registry=Registry()).iter_errors(arguments))
+        return best_match(bounded(schema, registry=Registry()).iter_errors(arguments))
     except (_TooComplex, RecursionError):
-        return "the tool's schema is too complex to check them"
+        raise CannotCheck("the tool's schema is too complex to check them") from None
     except Unresolvable:
-        return "the tool's schema has a reference that leads nowhere"
-    return None if error is None else _sentence(error)
+        raise CannotCheck("the tool's schema has a reference that leads nowhere") from None
 
 
 def _sentence(error: ValidationError) -> str:

@@ -45,6 +45,8 @@ class OutputParser:
         thinking: the prompt already ends inside an open reasoning tag.
         tools: what the model may call; None if calls are not looked for, so that a request without tools
             gets the model's words as they are.
+        has_form: a grammar gives the answer its form. Once it has begun all of it is the answer, so that a
+            JSON string may hold any tag.
         new_id: makes the ids of calls.
 
     Attributes:
@@ -58,11 +60,13 @@ class OutputParser:
         *,
         thinking: bool = False,
         tools: Sequence[ToolSpec] | None = (),
+        has_form: bool = False,
         new_id: Callable[[], str] = new_call_id,
     ) -> None:
         self._format = format
         self._choice = choice
         self._tools = None if tools is None else {tool.name: tool for tool in tools}
+        self._has_form = has_form
         self._new_id = new_id
         self.calls = 0
         self._by_trigger, self._bare = _triggers(format if tools is not None else None)
@@ -144,12 +148,28 @@ class OutputParser:
         if not self.reasoning:
             yield from self._read_bare()
         while True:
+            if self._has_form and not self.reasoning and (yield from self._answer_begins()):
+                yield from self._read_answer()
+                return
             tags = self._in_thought if self.reasoning else self._in_answer
             tag = yield from source.until(tags, self._say)
             if not tag:
                 return
             source.at += len(tag)
             yield from self._meet(tag)
+
+    def _answer_begins(self) -> Waits[bool]:
+        begun = self._answer.said
+        yield from self._source.skip()
+        marked = yield from self._source.ahead(self._in_answer.tags)
+        self._say(self._source.unsettled())
+        return begun or not marked
+
+    def _read_answer(self) -> Waits[None]:
+        source = self._source
+        while (yield from source.more()):
+            text, source.at = source.text[source.at :], len(source.text)
+            self._say(text)
 
     def _meet(self, tag: str) -> Waits[None]:
         think, channels = self._format.reasoning, self._format.channels

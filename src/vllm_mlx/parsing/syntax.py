@@ -111,6 +111,9 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
         answer: one for headers of the answer. A header that fits none of the three is text.
         starts_inside: the prompt ends with an open tag, so that the output begins inside a header.
         object_only: what follows a call's header must be a JSON object, or it was none.
+        answer_open: what the family writes before an answer.
+        aside_open: what it writes before words that calls may follow, where that is another part.
+        aside_close: after them, up to the next part's open tag.
     """
 
     opens: tuple[str, ...]
@@ -121,3 +124,6 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
     answer: str = r""
     starts_inside: bool = False
     object_only: bool = False
+    answer_open: str
+    aside_open: str = ""
+    aside_close: str = ""

@@ -30,6 +30,7 @@ from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.service.constrain import Constrainer
 from vllm_mlx.service.hub import Hub
+from vllm_mlx.service.judge import CallJudge
 from vllm_mlx.service.loaded import GenerationLimits, LoadedModel
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
@@ -116,6 +117,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             Names.of(tokenizer.special_tokens, info.vocab_size),
             max_pending=config.engine.max_queue,
         ),
+        judge=CallJudge(),
         chosen=chosen,
         engine=engine,
         info=info,

@@ -10,6 +10,7 @@ from vllm_mlx.core.events import Event, Finished, FinishReason, TokenAlternative
 from vllm_mlx.engine.wire import RawLogprob, TokenOutput
 from vllm_mlx.parsing.stops import StopMatcher, StopStep
 from vllm_mlx.parsing.stream import OutputParser
+from vllm_mlx.service.judge import CallWatch
 
 
 class ChoiceStream:
@@ -31,6 +32,7 @@ class ChoiceStream:
         detokenizer: Detokenizer,
         parser: OutputParser,
         stop: Sequence[str],
+        watch: CallWatch,
         *,
         choice: int,
     ) -> None:
@@ -38,6 +40,7 @@ class ChoiceStream:
         self._detokenizer = detokenizer
         self._parser = parser
         self._stops = StopMatcher(stop)
+        self._watch = watch
         self.index = choice
         self._logprobs: list[TokenLogprob] = []
         self.started = False
@@ -49,6 +52,12 @@ class ChoiceStream:
 
     def feed(self, output: TokenOutput) -> list[Event]:
         """What these tokens say; ends with `Finished` if they are the last."""
+        events = self._said(output)
+        for event in events:
+            self._watch.see(event)
+        return events
+
+    def _said(self, output: TokenOutput) -> list[Event]:
         events: list[Event] = []
         # The token that ends the text says nothing itself.
         spoken = output.token_ids[:-1] if output.finish == "stop" else output.token_ids

@@ -89,13 +89,9 @@ class Constrainer:
     def _of_answer(self, request: GenerateRequest) -> str | None:
         if request.constraint is None:
             return None
-        if isinstance(request.input, ChatInput) and self._format.channels is not None:
-            raise InvalidRequest(
-                f"answers in this model's output format ({self._format.name}) cannot be constrained",
-                param=request.constraint_param,
-            )
+        chat = isinstance(request.input, ChatInput)
         with _about(request.constraint_param):
-            text = grammar_of(request.constraint, self._special_id)
+            text = grammar_of(request.constraint, self._special_id, self._format if chat else None)
             self._checker.check(text)
         return text
 

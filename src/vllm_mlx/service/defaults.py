@@ -83,14 +83,17 @@ def _thinking_rules(
     # A prompt that closes the thought itself (thinking is switched off) wants the answer next.
     tail = model.tokenizer.decode(prompt.token_ids[-_TAIL_TOKENS:])
     over = grammar is not None and tail.rstrip().endswith(tags.close)
+    channels = model.output_format.channels
+    # A grammar has the header of the part that it begins with.
+    end = tags.end.removesuffix(channels.answer_open) if channels is not None and grammar else tags.end
     return ThinkingRules(
         in_thought=prompt.in_reasoning,
         open_ids=() if over else ids(tags.open),
         close_ids=ids(tags.close),
         budget=budget,
         # As the models write it themselves; the line breaks are markup, which the parser drops.
-        forced_ids=ids(tags.end),
-        after_ids=ids(tags.end.partition(tags.close)[2]),
+        forced_ids=ids(end),
+        after_ids=ids(end.partition(tags.close)[2]),
     )
 
 

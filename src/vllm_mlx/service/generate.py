@@ -12,6 +12,7 @@ from vllm_mlx.core.clock import Clock
 from vllm_mlx.core.errors import error_from_code
 from vllm_mlx.core.events import Completed, Event, Started, TextDelta, Timings, TokenLogprob, Usage
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
+from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 from vllm_mlx.parsing.formats.plain import FORMAT as PLAIN
 from vllm_mlx.parsing.stream import OutputParser
@@ -95,14 +96,27 @@ def _choice_stream(
 ) -> ChoiceStream:
     chat = request.input if isinstance(request.input, ChatInput) else None
     output_format = model.output_format if chat else PLAIN
-    tools = chat.tools if chat is not None and chat.tool_choice.mode != "none" else ()
+    parser = OutputParser(
+        output_format,
+        choice,
+        thinking=prompt.in_reasoning,
+        tools=_tools(request) or None,
+        has_form=request.constraint is not None,
+    )
     return ChoiceStream(
         model.tokenizer,
         Detokenizer(model.tokenizer, visible=output_format.markers(), continues=chat is None),
-        OutputParser(output_format, choice, thinking=prompt.in_reasoning, tools=tools or None),
+        parser,
         sent.sampling.stop,
+        model.judge.watch(_tools(request)),
         choice=choice,
     )
+
+
+def _tools(request: GenerateRequest) -> tuple[ToolSpec, ...]:
+    """What may be called."""
+    chat = request.input
+    return tuple(chat.tools) if isinstance(chat, ChatInput) and chat.tool_choice.mode != "none" else ()
 
 
 def _hear(model: LoadedModel, sent: EngineRequest, choice: ChoiceStream, output: TokenOutput) -> list[Event]:

@@ -12,6 +12,7 @@ from vllm_mlx.engine.client import EngineClient, EngineInfo
 from vllm_mlx.parsing.detect import Chosen
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.service.constrain import Constrainer
+from vllm_mlx.service.judge import CallJudge
 from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
 
@@ -41,6 +42,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     prompts: PromptBuilder
     constrainer: Constrainer
+    judge: CallJudge
     chosen: Chosen
     engine: EngineClient
     info: EngineInfo
@@ -67,6 +69,7 @@ class LoadedModel:
             "output_format": self.output_format.name,
             "tool_call_parser": dict(zip(("name", "chosen_by"), self.chosen.tools, strict=True)),
             "reasoning_parser": dict(zip(("name", "chosen_by"), self.chosen.reasoning, strict=True)),
+            "tool_calls": self.judge.counts(),
             "runner": msgspec.to_builtins(self.info.path),
             "engine": msgspec.to_builtins(self.engine.stats()),
             "engine_health": msgspec.to_builtins(self.engine.health()),
@@ -77,3 +80,4 @@ class LoadedModel:
         await self.engine.aclose()
         self.prompts.close()
         self.constrainer.close()
+        await self.judge.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import InternalError
@@ -23,6 +23,10 @@ class Matcher(Protocol):
 
     def allows(self, token_id: int) -> bool:
         """Whether this token may come next."""
+        ...
+
+    def copy(self) -> Self:
+        """Another one at the same place."""
         ...
 
     @property
@@ -53,7 +57,7 @@ class Allowed(NamedTuple):
 
 
 class _Place(Enum):
-    START = auto()  # nothing said yet, and the model may open a thought before the grammar begins
+    START = auto()  # the model may open a thought before the grammar begins, and has not done otherwise
     THOUGHT = auto()
     AFTER = auto()  # between the thought and the grammar, where the family puts line breaks
     ANSWER = auto()
@@ -63,7 +67,8 @@ class Gate:
     """Follows one choice's output token by token and says what may come next.
 
     The grammar holds for what follows the thought. Where the prompt does not end inside one, a model that
-    opens thoughts may do so with its first token; without a grammar it may open one at any time. A thought of
+    opens thoughts may begin with one; as long as the tag and the grammar go on alike, as Harmony's parts do,
+    it is either. Without a grammar a thought may be opened at any time. A thought of
     as many tokens as the budget has is closed by force, token by token, or, if the closing tag has begun,
     with the rest of it. What the family writes between a closing tag and the answer may stand there, unless
     the grammar itself begins with it. Later thoughts of the text share the budget. A text with a grammar
@@ -89,6 +94,8 @@ class Gate:
         self._recent: tuple[int, ...] = ()
         self._after: tuple[int, ...] = ()
         self._num_thought = 0
+        self._num_opened = 0
+        self._fresh = matcher
         if self._rules.in_thought:
             self._think()
         elif matcher is not None and self._rules.open_ids and self._rules.budget != 0:
@@ -135,7 +142,7 @@ class Gate:
             return Allowed(never=self._end_ids) if self._end_ids else None
         also = self._end_ids if self._matcher.complete else ()
         if self._place is _Place.START:
-            also += self._rules.open_ids[:1]
+            also += self._rules.open_ids[self._num_opened : self._num_opened + 1]
         elif self._place is _Place.AFTER:
             also += self._after[:1]
         return Allowed(matcher=self._matcher, also=also)
@@ -159,8 +166,8 @@ class Gate:
             self._recent = (*self._recent, token_id)[-max(1, len(self._rules.open_ids)) :]
             if self._rules.open_ids and self._recent == self._rules.open_ids:
                 self._think()
-        elif self._place is _Place.START and self._opens(token_id):
-            self._force(self._rules.open_ids[1:], _Place.THOUGHT)
+        elif self._place is _Place.START and token_id == self._rules.open_ids[self._num_opened]:
+            self._take_opening(token_id)
         elif (
             self._place is _Place.AFTER and token_id == self._after[0] and not self._matcher.allows(token_id)
         ):
@@ -184,12 +191,18 @@ class Gate:
             return None
         return Allowed(never=ids[-1:]) if (*self._recent, ids[-1])[-len(ids) :] == ids else None
 
-    def _opens(self, token_id: int) -> bool:
-        """A token that is a part of the tag, and that the answer may begin with, begins the answer."""
-        ids = self._rules.open_ids
-        if token_id != ids[0] or self._matcher is None:
-            return False
-        return len(ids) == 1 or not self._matcher.allows(token_id)
+    def _take_opening(self, token_id: int) -> None:
+        """One more token of the opening tag: it is one for sure once it is whole, or no answer begins so."""
+        assert self._matcher is not None
+        self._num_opened += 1
+        rest = self._rules.open_ids[self._num_opened :]
+        if not rest or not self._matcher.allows(token_id):
+            self._matcher = self._fresh
+            self._force(rest, _Place.THOUGHT)
+            return
+        if self._matcher is self._fresh:
+            self._matcher = self._matcher.copy()
+        self._matcher.take(token_id)
 
     def _think(self) -> None:
         self._go(_Place.THOUGHT)

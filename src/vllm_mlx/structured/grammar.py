@@ -15,6 +15,7 @@ from vllm_mlx.core.constraints import (
     StructuralTags,
 )
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.pattern import check_repeats
@@ -37,22 +38,44 @@ class Answer(NamedTuple):
     terminals: tuple[str, ...] = ()
 
 
-def grammar_of(constraint: Constraint, special_id: SpecialId) -> str:
+def grammar_of(
+    constraint: Constraint, special_id: SpecialId, output_format: OutputFormat | None = None
+) -> str:
     """The grammar of exactly the texts that meet a constraint.
 
     Args:
         special_id: tells the model's control tokens from text.
+        output_format: the markup that an answer stands in; None for none.
 
     Raises:
         InvalidRequest: the constraint is no proper one, too large, or cannot be put as a grammar.
     """
+    opening = answer_opening(output_format, special_id) if output_format is not None else ""
+    if opening and output_format is not None and isinstance(constraint, Lark | StructuralTags):
+        raise InvalidRequest(
+            f"a grammar or structural tags cannot stand in this model's output format ({output_format.name})"
+        )
     match constraint:
         case Lark(text=text):
             return read_lark(text)
         case StructuralTags():
             return _tagged(constraint, special_id)
     answer = answer_of(constraint)
-    return "\n".join((f"start: {answer.body}", *answer.terminals))
+    return "\n".join((f"start: {opening} {answer.body}", *answer.terminals))
+
+
+def answer_opening(output_format: OutputFormat, special_id: SpecialId) -> str:
+    """What the family writes before an answer, as what may stand in a rule; "" for most."""
+    channels = output_format.channels
+    if channels is None:
+        return ""
+    opening = lark.markup(channels.answer_open, special_id)
+    if not channels.starts_inside:
+        return opening
+    # The prompt has written the beginning, as it has for a call; some models repeat it.
+    begun = output_format.calls[0].call_open
+    rest = lark.markup(channels.answer_open.removeprefix(begun), special_id)
+    return f"({lark.markup(begun, special_id)})? {rest}"
 
 
 def answer_of(constraint: Constraint) -> Answer:

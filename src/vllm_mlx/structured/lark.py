@@ -40,6 +40,21 @@ def markup(text: str, special_id: SpecialId) -> str:
     return " ".join(parts)
 
 
+def text_until(end: str, name: str, special_id: SpecialId) -> tuple[str, list[str]]:
+    """Any text up to the first time that some markup is written, and that markup.
+
+    Args:
+        name: of a rule that may be needed.
+
+    Returns:
+        What may stand in a rule, and the rules that it refers to.
+    """
+    mark = markup(end, special_id)
+    if mark == literal(end):
+        return name, [f"{name}[lazy]: {ANY_TEXT} {mark}"]
+    return f"{ANY_TEXT} {mark}", []
+
+
 def json_value(schema: dict[str, Any] | bool) -> str:
     """JSON valid against a plain schema."""
     if not isinstance(schema, dict):
