@@ -24,7 +24,7 @@ from vllm_mlx.runners.base import Row, RowSampling
 from vllm_mlx.runners.forward import PLANNED, Layout, PagedForward
 from vllm_mlx.runners.newest import NewestTokens
 from vllm_mlx.runners.paged import PagedCache
-from vllm_mlx.runners.pool import LayerShape
+from vllm_mlx.runners.pool import InPlacePool, LayerShape
 
 BLOCK = 16
 LAYOUT = Layout(block_size=BLOCK, split=True, shapes=PLANNED, kernel=True)
@@ -37,7 +37,7 @@ def pools(model: Any, tokens: int) -> list[PagedCache]:
     caches = []
     for cache in own:
         keys, values = cache.keys_and_values()
-        caches.append(PagedCache(tokens, block_size=BLOCK, in_place=True))
+        caches.append(PagedCache(tokens, block_size=BLOCK, new_pool=InPlacePool))
         shape = LayerShape(keys.shape[1], keys.shape[3], values.shape[1], values.shape[3], keys.dtype)
         caches[-1].allocate(shape)
         mx.eval(caches[-1].state)

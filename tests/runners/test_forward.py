@@ -10,7 +10,7 @@ from tests.fakes.models import VOCAB
 
 from vllm_mlx.models.loader import load
 from vllm_mlx.runners.base import Row
-from vllm_mlx.runners.forward import BUCKETED, EXACT, Layout, PagedForward
+from vllm_mlx.runners.forward import BUCKETED, EXACT, PLANNED, Layout, PagedForward
 from vllm_mlx.runners.geometry import token_rows
 from vllm_mlx.runners.kernels.paged_attention import gather_attention
 from vllm_mlx.runners.paged import PagedCache
@@ -75,6 +75,28 @@ def test_lengths_are_rounded_to_few_values() -> None:
     assert len({BUCKETED.chunk(n) for n in range(1, 2001)}) <= 30
     assert [BUCKETED.rows(n) for n in (1, 3, 64, 65, 500)] == [1, 4, 64, 128, 512]
     assert [BUCKETED.blocks(n, 16) for n in (1, 16, 17, 250)] == [16, 16, 32, 256]
+
+
+def test_attention_that_is_planned_by_shape_takes_powers_of_two_rows() -> None:
+    for count in range(1, 200):
+        pieces = PLANNED.pieces(count)
+        assert sum(pieces) == count
+        assert {size.bit_count() for size in pieces} == {1}
+        assert BUCKETED.pieces(count) == EXACT.pieces(count) == (count,)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (5, 1), (3, 9), (7, 9)], ids=str)
+def test_rows_that_attend_in_pieces_get_what_each_gets_alone(
+    counts: tuple[int, int], model_folder: FOLDER
+) -> None:
+    rows, tokens = counts
+    model = load(model_folder("qwen3")).model
+    caches = [PagedCache(1000 * BLOCK, block_size=BLOCK) for _ in model.layers]
+    forward = PagedForward(model, caches, replace(PLAIN, shapes=PLANNED))
+    group = [replace(row(i, tokens), token_ids=[7 * i + j for j in range(tokens)]) for i in range(rows)]
+    together = np.array(forward.logits(forward.states(group).last(range(rows))))
+    alone = [np.array(forward.logits(forward.states([each]).last([0])))[0] for each in group]
+    assert np.abs(together - np.stack(alone)).max() < 1e-4
 
 
 def test_tokens_as_rows_know_their_slots_and_tables() -> None:

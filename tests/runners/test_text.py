@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,6 +19,7 @@ from vllm_mlx.runners.base import Capabilities, Row, RowSampling, StepPlan
 from vllm_mlx.runners.forward import EXACT, Layout, PagedForward, Shapes
 from vllm_mlx.runners.kernels.paged_attention import Attention, gather_attention
 from vllm_mlx.runners.paged import PagedCache
+from vllm_mlx.runners.pool import NewPool, ScatterPool
 from vllm_mlx.runners.probe import PagedPlan, probe
 from vllm_mlx.runners.text import TextRunner
 from vllm_mlx.sampling.batch import Sampler
@@ -31,7 +33,7 @@ def runner_of(
     folder: Path,
     *,
     shapes: Shapes = EXACT,
-    grow_from: int | None = None,
+    new_pool: NewPool = ScatterPool,
     split: bool = True,
     sampler: object = None,
     attention: Attention | None = None,
@@ -46,7 +48,7 @@ def runner_of(
             block_size=BLOCK,
             window=layer.window,
             mask_rank=plan.mask_rank,
-            grow_from=grow_from,
+            new_pool=new_pool,
             attention=attention or gather_attention,
         )
         for layer in plan.layers
@@ -109,7 +111,8 @@ def test_a_family_whose_head_does_not_split_gets_the_same_tokens(family: str, mo
 
 def test_a_pool_that_grows_keeps_what_it_holds(model_folder: FOLDER) -> None:
     folder = model_folder("qwen3")
-    assert texts_of(folder, grow_from=BLOCK) == texts_of(folder)
+    growing = partial(ScatterPool, grow_from=BLOCK)
+    assert texts_of(folder, new_pool=growing) == texts_of(folder)
 
 
 def test_a_step_tried_again_gives_the_same_tokens(model_folder: FOLDER) -> None:

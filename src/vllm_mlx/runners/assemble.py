@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vllm_mlx.runners.forward import BUCKETED, EXACT, PLANNED, PagedForward
 from vllm_mlx.runners.kernels.paged_attention import paged_attention
 from vllm_mlx.runners.kernels.skinny_matmul import skinny_matmul
 from vllm_mlx.runners.paged import PagedCache
-from vllm_mlx.runners.pool import LayerShape
+from vllm_mlx.runners.pool import InPlacePool, LayerShape, NewPool, ScatterPool
 from vllm_mlx.runners.probe import PagedPlan, probe
 from vllm_mlx.runners.projections import share_launches
 from vllm_mlx.runners.sequential import SequentialRunner
@@ -68,7 +69,7 @@ def assemble(
         vocab_size=vocab_size,
         shapes=shapes,
         attention=None if on_cpu else paged_attention,
-        in_place=not on_cpu,
+        in_place=None if on_cpu else InPlacePool,
     )
     mx.clear_cache()
     max_model_len = engine.max_model_len or loaded.manifest.max_model_len
@@ -79,7 +80,8 @@ def assemble(
         limits = _capabilities(loaded, cache, found.reason, max_model_len, blocks, paged=False, rows=1)
         return SequentialRunner(loaded.model, lambda: make_prompt_cache(loaded.model), sampler, limits)
     blocks = pool_blocks(found.layers, engine, cache, max_model_len, _weight_bytes(loaded.model))
-    caches = _pools(found, blocks, cache.block_size, grow_from=_CPU_SLOTS if on_cpu else None)
+    new_pool = partial(ScatterPool, grow_from=_CPU_SLOTS) if on_cpu else found.new_pool
+    caches = _pools(found, blocks, cache.block_size, new_pool)
     held = (blocks - 1) * cache.block_size
     if held < max_model_len:
         log.warning("the KV pool holds %d tokens; the context of %d is cut to that", held, max_model_len)
@@ -96,7 +98,7 @@ def assemble(
     return runner
 
 
-def _pools(plan: PagedPlan, blocks: int, block_size: int, *, grow_from: int | None) -> list[PagedCache]:
+def _pools(plan: PagedPlan, blocks: int, block_size: int, new_pool: NewPool) -> list[PagedCache]:
     """The allocated cache of each layer."""
     caches = []
     for layer in plan.layers:
@@ -105,8 +107,7 @@ def _pools(plan: PagedPlan, blocks: int, block_size: int, *, grow_from: int | No
             block_size=block_size,
             window=layer.window,
             mask_rank=plan.mask_rank,
-            in_place=plan.in_place,
-            grow_from=grow_from,
+            new_pool=new_pool,
         )
         paged.allocate(layer)
         mx.eval(paged.state)

@@ -234,7 +234,7 @@ class PagedForward:
             pad_rows=batch,
             pad_tokens=length,
             visible=self._shapes.visible(longest) if masked else None,
-            pieces=self._shapes.pieces(len(rows)),
+            pieces=self._shapes.pieces(batch),
         )
         token_ids = np.zeros((batch, length), np.int32)
         for i, row in enumerate(rows):

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from vllm_mlx.runners.geometry import Geometry, SeamError
 from vllm_mlx.runners.kernels.paged_attention import Attention, paged_attention
-from vllm_mlx.runners.pool import InPlacePool, LayerPool, LayerShape, ScatterPool
+from vllm_mlx.runners.pool import LayerPool, LayerShape, NewPool, ScatterPool
 
 
 class PagedCache:
@@ -22,11 +22,10 @@ class PagedCache:
     Args:
         slots: pool size in tokens, block 0 included.
         block_size: tokens a block.
-        in_place: whether kernels write and gather, see `InPlacePool`; else array operations.
-        grow_from: see `ScatterPool`.
         window: tokens that this layer may look back on, itself included; None for all.
         mask_rank: rank of masks for several rows. 4 fits the fused attention; families that keep query groups
             as an axis of their own need 5.
+        new_pool: makes the arrays.
         attention: what rows with block tables attend by.
     """
 
@@ -37,8 +36,7 @@ class PagedCache:
         block_size: int,
         window: int | None = None,
         mask_rank: int = 4,
-        in_place: bool = False,
-        grow_from: int | None = None,
+        new_pool: NewPool = ScatterPool,
         attention: Attention = paged_attention,
     ) -> None:
         self.window = window
@@ -49,8 +47,7 @@ class PagedCache:
         self._block_size = block_size
         self._attention = attention
         self._slots = slots
-        self._in_place = in_place
-        self._grow_from = grow_from
+        self._new_pool = new_pool
         self._pool: LayerPool | None = None
         self._fetched: tuple[mx.array, mx.array] | None = None
         self._geometry: Geometry | None = None
@@ -61,10 +58,7 @@ class PagedCache:
 
     def allocate(self, shape: LayerShape) -> None:
         """Make the layer's arrays, zeroed: (slots, heads, dim) token-major."""
-        if self._in_place:
-            self._pool = InPlacePool(self._slots, shape)
-        else:
-            self._pool = ScatterPool(self._slots, shape, self._grow_from)
+        self._pool = self._new_pool(self._slots, shape)
 
     @property
     def shape(self) -> LayerShape:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
 
-from vllm_mlx.runners.kernels.pool_access import gather_slots, write_slots
+from vllm_mlx.runners.kernels.pool_access import Gather, Write, gather_slots, write_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class LayerPool(Protocol):
         ...
 
 
+NewPool = Callable[[int, LayerShape], LayerPool]
+"""Makes a pool of so many slots, zeroed, for a layer."""
+
+
 class ScatterPool:
     """A pool of plain array operations.
 
@@ -121,10 +126,18 @@ class InPlacePool:
     """A pool that kernels write in place, whatever the device still reads of it.
 
     The arrays stay the same for good. The order of accesses lies in a token: each write takes the one of the
-    write before and gives its own, each read takes the last.
+    write before and gives its own, each read takes the last. A write does not wait for the reads before it:
+    nobody writes to slots that a step under way reads, as blocks are free only when their last step is over.
+
+    Args:
+        slots: size in tokens.
+        write, gather: how slots are written in place and gathered.
     """
 
-    def __init__(self, slots: int, shape: LayerShape) -> None:
+    def __init__(
+        self, slots: int, shape: LayerShape, *, write: Write = write_slots, gather: Gather = gather_slots
+    ) -> None:
+        self._write, self._gather = write, gather
         self.keys, self.values = _zeros(slots, shape)
         self._written = mx.zeros((1,), mx.int32)
         mx.eval(self.keys, self.values, self._written)
@@ -145,13 +158,13 @@ class InPlacePool:
 
     def write(self, slots: mx.array, top: int, keys: mx.array, values: mx.array) -> None:
         if keys.size:
-            self._written = write_slots(self.keys, self.values, keys, values, slots, self._written)
+            self._written = self._write(self.keys, self.values, keys, values, slots, self._written)
 
     def read(self, slots: mx.array) -> tuple[mx.array, mx.array]:
         return self._read(self.keys, slots), self._read(self.values, slots)
 
     def _read(self, pool: mx.array, slots: mx.array) -> mx.array:
-        return gather_slots(pool, slots, self._written) if pool.size else _nothing(pool, slots)
+        return self._gather(pool, slots, self._written) if pool.size else _nothing(pool, slots)
 
 
 def _zeros(slots: int, shape: LayerShape) -> list[mx.array]:

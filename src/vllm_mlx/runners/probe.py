@@ -22,7 +22,7 @@ from vllm_mlx.runners.kernels.check import access_failure, failure
 from vllm_mlx.runners.kernels.paged_attention import Attention, HeadShape
 from vllm_mlx.runners.nesting import Nesting, flat, nesting_of
 from vllm_mlx.runners.paged import PagedCache
-from vllm_mlx.runners.pool import LayerShape
+from vllm_mlx.runners.pool import LayerShape, NewPool, ScatterPool
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class PagedPlan:
     Attributes:
         layers: shape of each cache.
         nesting: how the model wants them.
-        mask_rank, in_place, batch, split, kernel, compiled: see `PagedCache` and `Layout`.
+        mask_rank, new_pool, batch, split, kernel, compiled: see `PagedCache` and `Layout`.
         seam: whether every layer's attention came through the seam, which a paged kernel needs.
         attention: which attention single tokens use and why, in words for an operator.
     """
@@ -66,7 +66,7 @@ class PagedPlan:
     batch: bool
     split: bool
     seam: bool
-    in_place: bool = False
+    new_pool: NewPool = ScatterPool
     kernel: bool = False
     compiled: bool = False
     attention: str = "keys are gathered"
@@ -110,7 +110,7 @@ def probe(
     vocab_size: int,
     shapes: Shapes = EXACT,
     attention: Attention | None = None,
-    in_place: bool = False,
+    in_place: NewPool | None = None,
 ) -> PagedPlan | Refusal:
     """Run short random prompts through the model's own cache and through paged ones, and compare logits.
 
@@ -120,7 +120,7 @@ def probe(
 
     Args:
         attention: a kernel for single tokens, to be used if it proves right on this model and this device.
-        in_place: whether kernels are to write the pool, likewise.
+        in_place: makes pools that kernels write, to be used likewise.
 
     Raises:
         ModelLoadError: the model does not even run with its own cache.
@@ -137,9 +137,11 @@ def probe(
         return Refusal(f"the load probe failed: {_words(error)}")
     worst: list[str] = []
     nesting = nesting_of(own)
-    in_place = in_place and _access_works(layers, block_size)
+    new_pool: NewPool = ScatterPool
+    if in_place is not None and _access_works(in_place, layers, block_size):
+        new_pool = in_place
     for mask_rank, batch in _CAUTIOUS if _has_index(layers, nesting) else _LAYOUTS:
-        plan = PagedPlan(layers, nesting, mask_rank, batch, split, seam=False, in_place=in_place)
+        plan = PagedPlan(layers, nesting, mask_rank, batch, split, seam=False, new_pool=new_pool)
         try:
             error_found, uses = _attempt(model, plan, trial, block_size, shapes)
         except Exception as error:  # as above
@@ -193,11 +195,11 @@ def _kernel_failure(
     return None
 
 
-def _access_works(layers: Sequence[LayerShape], block_size: int) -> bool:
+def _access_works(new_pool: NewPool, layers: Sequence[LayerShape], block_size: int) -> bool:
     """Whether the kernels that write and gather pools do so on this device."""
     for shape in {replace(layer, window=None) for layer in layers}:
         try:
-            reason = access_failure(shape, block_size)
+            reason = access_failure(new_pool, shape, block_size)
         except Exception as error:  # a compiler or a driver may fail in any way
             log.debug("the check of pool access failed", exc_info=error)
             reason = _words(error)
@@ -385,7 +387,7 @@ def _attempt(
             block_size=block_size,
             window=layer.window,
             mask_rank=plan.mask_rank,
-            in_place=plan.in_place,
+            new_pool=plan.new_pool,
             **options,
         )
         for layer in plan.layers

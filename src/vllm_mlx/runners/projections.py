@@ -40,8 +40,8 @@ class SharedProjection(Module):
         self._member = member
 
     def __call__(self, rows: mx.array) -> mx.array:
-        # For one row MLX has a kernel of its own.
-        if 1 < rows.size // rows.shape[-1] <= MOST_ROWS:
+        # For one row MLX has a kernel of its own; rows of another dtype are a product of mixed dtypes.
+        if 1 < rows.size // rows.shape[-1] <= MOST_ROWS and rows.dtype == self.weight.dtype:
             return self._siblings.product(self._member, rows)
         return rows @ self.weight.T
 
@@ -75,9 +75,10 @@ def share_launches(model: Any, matmul: SkinnyMatmul) -> int:
         How many layers were replaced.
     """
     found = list(_groups(model))
-    for weights in {tuple(layer.weight.shape for layer in layers): layers for _, _, layers in found}.values():
+    kinds = {tuple((each.weight.shape, each.weight.dtype) for each in layers): layers for *_, layers in found}
+    for layers in kinds.values():
         try:
-            reason = matmul_failure(matmul, [layer.weight for layer in weights])
+            reason = matmul_failure(matmul, [layer.weight for layer in layers])
         except Exception as error:  # a compiler or a driver may fail in any way
             log.debug("the check of the skinny product failed", exc_info=error)
             reason = f"{type(error).__name__}: {str(error)[:120]}"

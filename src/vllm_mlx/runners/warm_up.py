@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vllm_mlx.core.sampling import NEUTRAL
-from vllm_mlx.runners.base import Row, RowSampling, Runner, StepPlan
+from vllm_mlx.runners.base import Capabilities, Row, RowSampling, Runner, StepPlan
 from vllm_mlx.runners.forward import Shapes
 
 _LONGEST = 1024
@@ -22,21 +22,22 @@ def warm_up(runner: Runner, shapes: Shapes) -> None:
     Kernels and steps are compiled, and attention is planned, when a shape first comes up: each time a pause
     of 40 ms and more for all who stream. Where shapes are not padded nothing is compiled by shape.
     """
-    limits = runner.capabilities
     if not shapes.row_buckets:
         return
-    for count, tokens, start in _steps(shapes, limits.chunk_tokens):
-        blocks = range(1, 1 + -(-(start + tokens) // limits.block_size))
-        fits = len(blocks) < limits.num_blocks and start + tokens <= limits.max_model_len
+    limits = runner.capabilities
+    for count, tokens, start in _steps(shapes, limits):
+        needed = -(-(start + tokens) // limits.block_size)
+        fits = count * needed < limits.num_blocks and start + tokens <= limits.max_model_len
         if fits and count <= limits.max_rows:
-            rows = tuple(_row(number, tokens, start, blocks) for number in range(count))
+            rows = tuple(_row(number, tokens, start, needed) for number in range(count))
             runner.execute(StepPlan(rows))
             runner.forget([row.seq_id for row in rows])
 
 
-def _steps(shapes: Shapes, longest: int) -> Iterator[tuple[int, int, int]]:
+def _steps(shapes: Shapes, limits: Capabilities) -> Iterator[tuple[int, int, int]]:
     """Rows, tokens of each, and tokens before them."""
-    for count in shapes.row_buckets:
+    longest, most = limits.chunk_tokens, min(limits.max_rows, limits.num_blocks - 1)
+    for count in sorted({min(bucket, most) for bucket in shapes.row_buckets}):
         yield count, 1, 0
     if not shapes.planned:
         return
@@ -48,6 +49,8 @@ def _steps(shapes: Shapes, longest: int) -> Iterator[tuple[int, int, int]]:
             yield 1, tokens, visible - tokens
 
 
-def _row(number: int, tokens: int, start: int, block_ids: range) -> Row:
-    sampling = RowSampling(NEUTRAL, 0, 0, [], [])
-    return Row(-1 - number, (0,) * tokens, start, block_ids, sampling)
+def _row(number: int, tokens: int, start: int, needed: int) -> Row:
+    """One of several rows, each with blocks of its own."""
+    blocks = range(1 + number * needed, 1 + (number + 1) * needed)
+    sampling = RowSampling(NEUTRAL, 0, 0, (0,) * (start + tokens), ())
+    return Row(-1 - number, (0,) * tokens, start, blocks, sampling)

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 import pytest
-from tests.runners.kernels.host import compile_for_host, pointers
+from tests.runners.kernels.host import on_host, runs_kernels
 
 from vllm_mlx.runners.kernels.check import Case, failure, largest_error
 from vllm_mlx.runners.kernels.paged_attention import (
     THREADGROUP_BYTES,
-    WARPS,
     HeadShape,
     gather_attention,
     packs,
@@ -144,78 +142,22 @@ def test_the_cuda_text_compiles_without_spills(tmp_path: Path) -> None:
     assert not re.search(r"[1-9]\d* bytes spill", built.stderr)
 
 
-class Host:
-    """The kernel for one shape, compiled for this machine's processor; an `Attention`."""
-
-    def __init__(self, shape: HeadShape, folder: Path) -> None:
-        self._shape = shape
-        header, split, join = render(CUDA)
-        parts = [header, "using TKV = float; using TO = float;\n"]
-        for alone, sink in itertools.product((False, True), repeat=2):
-            parts.append(f"namespace n{alone:d}{sink:d} {{ {constants(shape, alone=alone, sink=sink)}")
-            parts.append(f"void split({SPLIT_ARGS}) {{ {split} }}\n void join({JOIN_ARGS}) {{ {join} }} }}\n")
-            parts.append(
-                f'extern "C" void split{alone:d}{sink:d}(int x, int y, int z, {SPLIT_ARGS}) {{'
-                f"launch({{x, y, z}}, {32 * WARPS}, [&] {{"
-                f"n{alone:d}{sink:d}::split({', '.join(POINTERS)}); }}); }}\n"
-                f'extern "C" void join{alone:d}{sink:d}(int x, {JOIN_ARGS}) {{'
-                f"launch({{x, 1, 1}}, {shape.value_dim}, [&] {{"
-                f"n{alone:d}{sink:d}::join(parts, stats, lens, sinks, dims, out); }}); }}\n"
-            )
-        self._library = compile_for_host("".join(parts), folder)
-
-    def __call__(
-        self,
-        queries: mx.array,
-        keys: mx.array,
-        values: mx.array,
-        tables: mx.array,
-        lens: mx.array,
-        *,
-        scale: float,
-        block_size: int,
-        window: int | None = None,
-        sinks: mx.array | None = None,
-        soft_cap: float | None = None,
-    ) -> mx.array:
-        rows, heads = queries.shape[:2]
-        width = tables.shape[1] * block_size
-        count, length = splits_of(rows, min(width, window or width), self._shape)
-        inputs: list[np.ndarray[Any, Any]] = [
-            np.array(part) for part in (queries, keys, values, tables, lens)
-        ]
-        sink_values = np.array(sinks) if sinks is not None else np.zeros(1, np.float32)
-        dims = np.array([tables.shape[1], count, length, window or 0], np.int32)
-        reals = np.array([scale, soft_cap or 0.0], np.float32)
-        out = np.full((rows, heads, 1, self._shape.value_dim), np.nan, np.float32)
-        parts = np.full((rows, heads, count, self._shape.value_dim), np.nan, np.float32)
-        stats = np.full((rows, heads, count, 2), np.nan, np.float32)
-        name = f"{count == 1:d}{sinks is not None:d}"
-        written = out if count == 1 else parts
-        self._library[f"split{name}"](
-            count,
-            heads // self._shape.group,
-            rows,
-            *pointers([*inputs, sink_values, dims, reals, written, stats]),
-        )
-        if count > 1:
-            self._library[f"join{name}"](
-                rows * heads, *pointers([parts, stats, inputs[4], sink_values, dims, out])
-            )
-        return mx.array(out)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@runs_kernels
 @pytest.mark.parametrize(
     ("query_heads", "heads", "key_dim", "value_dim"),
     [(4, 2, 64, 64), (3, 1, 80, 80), (4, 4, 16, 16), (2, 1, 192, 128), (8, 1, 256, 256)],
 )
 def test_the_text_computes_attention(
-    query_heads: int, heads: int, key_dim: int, value_dim: int, tmp_path: Path
+    query_heads: int,
+    heads: int,
+    key_dim: int,
+    value_dim: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     shape = HeadShape(query_heads, heads, key_dim, value_dim, mx.float32, 8)
-    attend = Host(shape, tmp_path)
+    attend = on_host("paged_attention", monkeypatch, tmp_path).paged_attention
     cases = [
         Case(shape, (1,)),
         Case(shape, (150,)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from vllm_mlx.runners.kernels.paged_attention import Attention, HeadShape, gather_attention
 from vllm_mlx.runners.kernels.skinny_matmul import MOST_ROWS
-from vllm_mlx.runners.pool import InPlacePool, LayerShape
+from vllm_mlx.runners.pool import LayerShape, NewPool
 
 _LENGTHS = (1, 2, 17, 63, 64, 65, 300, 700)
 _LONG = (2500, 40)
@@ -84,13 +84,13 @@ def failure(
     return None
 
 
-def access_failure(shape: LayerShape, block_size: int) -> str | None:
-    """Why pools of this shape must not be written in place on this device; None if they may.
+def access_failure(new_pool: NewPool, shape: LayerShape, block_size: int) -> str | None:
+    """Why these pools must not hold layers of this shape on this device; None if they may.
 
-    Writes lie upon one another, and each is read before and after the device has computed it.
+    Writes lie upon one another, and each is read before the device has computed it.
     """
     random = np.random.default_rng(0)
-    pool = InPlacePool(8 * block_size, shape)
+    pool = new_pool(8 * block_size, shape)
     expected = [np.zeros(array.shape, np.float32) for array in (pool.keys, pool.values)]
     for count in (1, 5 * block_size, 3, 7 * block_size):
         slots = random.permutation(8 * block_size)[:count].astype(np.int32)
@@ -115,7 +115,8 @@ def matmul_failure(
         rows = mx.array(random.standard_normal((count, 1, depth), np.float32)).astype(weights[0].dtype)
         for found, weight in zip(matmul(rows, weights), weights, strict=True):
             exact = np.array(rows.astype(mx.float32))[:, 0] @ np.array(weight.astype(mx.float32)).T
-            error = np.abs(np.array(found.astype(mx.float32))[:, 0] - exact).max() / np.abs(exact).max()
+            size = np.abs(exact).max() or 1.0
+            error = np.abs(np.array(found.astype(mx.float32))[:, 0] - exact).max() / size
             if not error <= _TOLERANCE[weight.dtype]:
                 return f"the product of {count} rows differs by {error:.2g} of its size"
     return None

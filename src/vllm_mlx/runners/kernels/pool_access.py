@@ -75,6 +75,13 @@ def render(dialect: dict[str, str]) -> tuple[str, str, str]:
     return dialect["HEADER"], *bodies  # type: ignore[return-value]
 
 
+Write = Callable[[mx.array, mx.array, mx.array, mx.array, mx.array, mx.array], mx.array]
+"""What `write_slots` is."""
+
+Gather = Callable[[mx.array, mx.array, mx.array], mx.array]
+"""What `gather_slots` is."""
+
+
 def pack_of(*numbers: int, dtype: mx.Dtype) -> int:
     """How many neighbouring numbers are moved at once: a power of two that divides all of these counts."""
     size = max(1, _PACK_BYTES // dtype.size)
@@ -103,7 +110,8 @@ def write_slots(
         The token of this write, (1,) int32: evaluate it, or something that took it.
     """
     key_size, value_size = (pool.shape[1] * pool.shape[2] for pool in (keys, values))
-    pack = pack_of(key_size, value_size, dtype=keys.dtype)
+    # New tokens may be a part of a larger array, which begins at any of its heads.
+    pack = pack_of(keys.shape[2], values.shape[2], dtype=keys.dtype)
     if not value_size:  # a kernel cannot be given an array without numbers
         values, new_values = keys, new_keys
     parts = (key_size + value_size) // pack
