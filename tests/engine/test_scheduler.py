@@ -7,6 +7,7 @@ from tests.fakes.driver import Driver, make_request
 from tests.fakes.runner import FakeRunner, alone
 
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest, Overloaded, Unavailable
+from vllm_mlx.engine.policy import PATIENCE
 from vllm_mlx.runners.base import StepPlan
 
 
@@ -61,6 +62,70 @@ def test_no_more_prompts_are_read_in_a_step_than_the_setting_allows() -> None:
     d.run()
     for request_id in d.requests:
         d.assert_as_alone(request_id)
+
+
+def chunks_of(step_tokens: int, *lengths: int, steps: int = 1, **settings: int) -> list[list[int]]:
+    """The chunks of the first steps, of prompts that come together."""
+    d = Driver(FakeRunner(num_blocks=400), max_num_batched_tokens=step_tokens, **settings)
+    for i, length in enumerate(lengths):
+        d.submit(make_request(f"{i}", prompt(length, 13 * i), max_tokens=1))
+    found = [sorted(tokens_of(d.step())) for _ in range(steps)]
+    d.run()
+    for request_id in d.requests:
+        d.assert_as_alone(request_id)
+    return found
+
+
+@pytest.mark.stepwise
+def test_a_chunk_that_would_be_cut_to_fill_a_step_waits_for_the_next() -> None:
+    assert chunks_of(50, 20, 21, 22, steps=2) == [[20, 21], [22]]
+    # Nor is one of a long prompt, whose chunks are bounded; the shorter one first.
+    assert chunks_of(50, 30, 90, prefill_step_size=32, steps=4) == [[30], [32], [32], [26]]
+    # What fills the step to the last token is not cut.
+    assert chunks_of(50, 20, 30) == [[20, 30]]
+
+
+@pytest.mark.stepwise
+def test_the_first_chunk_of_a_step_is_cut_rather_than_left_out() -> None:
+    assert chunks_of(50, 70, steps=2) == [[50], [20]]
+    assert chunks_of(50, 70, 80, steps=3) == [[50], [20], [50]]
+
+
+@pytest.mark.stepwise
+@pytest.mark.requirement(58)
+def test_a_long_prompt_is_read_however_many_short_ones_fill_the_steps() -> None:
+    d = Driver(FakeRunner(num_blocks=400), max_num_batched_tokens=20, prefill_step_size=20)
+    d.submit(make_request("long", prompt(100), max_tokens=1))
+    d.step()
+    for i in range(100):
+        d.submit(make_request(f"{i}", [*prompt(10, i), i % 90], max_tokens=1))
+        d.submit(make_request(f"{i} too", [*prompt(7, i + 5), i % 90], max_tokens=1))
+        d.step()
+        if d.finish("long"):
+            break
+    assert d.finish("long") == "length"
+    assert i < 6 * (PATIENCE + 3)
+    d.run()
+
+
+@pytest.mark.stepwise
+def test_what_the_settings_leave_open_is_what_the_device_takes_well() -> None:
+    for settings, expected in (
+        ({}, [[30], [30], [30], [10]]),
+        ({"prefill_step_size": 40}, [[40], [40], [20]]),
+        ({"max_num_batched_tokens": 16}, [[16]] * 6 + [[4]]),
+        ({"max_num_batched_tokens": 1000, "prefill_step_size": 1000}, [[100]]),
+    ):
+        d = Driver(FakeRunner(num_blocks=400, step_tokens=70, chunk_tokens=30), **settings)
+        d.submit(make_request("r", prompt(100), max_tokens=1))
+        found = []
+        while d.scheduler.has_work:
+            found.append(tokens_of(d.step()))
+        assert found == expected
+    d = Driver(FakeRunner(num_blocks=400, step_tokens=70, chunk_tokens=30))
+    for i in range(3):
+        d.submit(make_request(f"{i}", prompt(30, 31 * i), max_tokens=1))
+    assert [tokens_of(d.step()) for _ in range(2)] == [[30, 30], [30]]
 
 
 def test_prefill_goes_on_however_many_decode() -> None:

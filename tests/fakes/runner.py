@@ -19,6 +19,8 @@ from typing import ClassVar
 from vllm_mlx.core.stats import ModelPath
 from vllm_mlx.engine.wire import EngineRequest
 from vllm_mlx.runners.base import (
+    CHUNK_TOKENS,
+    STEP_TOKENS,
     Capabilities,
     Logprob,
     Row,
@@ -127,6 +129,8 @@ class FakeRunner(Runner):
     max_model_len: int = 4096
     prefix_reuse: bool = True
     fingerprint: str = "fake"
+    step_tokens: int = STEP_TOKENS
+    chunk_tokens: int = CHUNK_TOKENS
     fail_on: int | None = None
     raise_on: int | None = None
     die_on: int | None = None
@@ -157,6 +161,8 @@ class FakeRunner(Runner):
             path=ModelPath(path="paged", reason="fake"),
             fingerprint=self.fingerprint,
             overlap=self.overlap,
+            step_tokens=self.step_tokens,
+            chunk_tokens=self.chunk_tokens,
         )
 
     def submit(self, plan: StepPlan) -> FakeStep:

@@ -60,5 +60,6 @@ def test_the_engine_is_told_the_limits_and_the_path(model_folder: FOLDER) -> Non
     assert (limits.num_blocks, limits.block_size, limits.max_rows, limits.vocab_size) == (11, 16, 3, 512)
     assert limits.max_model_len == 160  # the pool holds less than the model's 512
     assert limits.prefix_reuse
+    assert (limits.step_tokens, limits.chunk_tokens) == (2048, 512)
     assert (limits.path.path, limits.path.dtype, limits.path.device) == ("paged", "float32", "cpu")
     runner.close()
