@@ -137,9 +137,7 @@ def probe(
         return Refusal(f"the load probe failed: {_words(error)}")
     worst: list[str] = []
     nesting = nesting_of(own)
-    new_pool: NewPool = ScatterPool
-    if in_place is not None and _access_works(in_place, layers, block_size):
-        new_pool = in_place
+    new_pool = _proved_pool(in_place, layers, block_size)
     for mask_rank, batch in _CAUTIOUS if _has_index(layers, nesting) else _LAYOUTS:
         plan = PagedPlan(layers, nesting, mask_rank, batch, split, seam=False, new_pool=new_pool)
         try:
@@ -195,18 +193,20 @@ def _kernel_failure(
     return None
 
 
-def _access_works(new_pool: NewPool, layers: Sequence[LayerShape], block_size: int) -> bool:
-    """Whether the kernels that write and gather pools do so on this device."""
+def _proved_pool(in_place: NewPool | None, layers: Sequence[LayerShape], block_size: int) -> NewPool:
+    """The pool that kernels write if they prove right on this device, else one of array operations."""
+    if in_place is None:
+        return ScatterPool
     for shape in {replace(layer, window=None) for layer in layers}:
         try:
-            reason = access_failure(new_pool, shape, block_size)
+            reason = access_failure(in_place, shape, block_size)
         except Exception as error:  # a compiler or a driver may fail in any way
             log.debug("the check of pool access failed", exc_info=error)
             reason = _words(error)
         if reason is not None:
             log.warning("the pool is not written in place: %s; steps may copy it", reason)
-            return False
-    return True
+            return ScatterPool
+    return in_place
 
 
 def _with_kernel(
