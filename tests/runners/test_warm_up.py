@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
-from tests.fakes.families import VOCAB
 from tests.fakes.runner import FakeRunner
 from tests.fakes.steps import Driver, GreedySampler
 from tests.runners.test_text import runner_of
@@ -15,7 +15,6 @@ from tests.runners.test_text import runner_of
 from vllm_mlx.runners.forward import BUCKETED, EXACT, PLANNED
 from vllm_mlx.runners.kernels.paged_attention import gather_attention
 from vllm_mlx.runners.warm_up import warm_up
-from vllm_mlx.sampling.batch import Sampler
 
 FOLDER = Callable[..., Path]
 
@@ -44,12 +43,19 @@ def test_steps_stay_within_the_limits_and_are_forgotten(limits: dict[str, int], 
     assert max(runner.forgotten) < 0
 
 
-def test_prompts_come_alone_and_together() -> None:
-    runner = FakeRunner(num_blocks=300)
+def test_whatever_shape_a_prompt_has_its_attention_is_planned() -> None:
+    runner = FakeRunner(num_blocks=1000, block_size=16, chunk_tokens=700)
     warm_up(runner, PLANNED)
-    prompts = {(len(plan.rows), len(plan.rows[0].token_ids)) for plan in runner.plans}
-    assert {count for count, tokens in prompts if tokens > 1} == {1, 2, 4, 8}
-    assert {tokens for count, tokens in prompts if count == 1} == {1, 32, 64, 128, 256, 512}
+    planned = set()
+    for plan in runner.plans:
+        row = plan.rows[0]
+        planned.add((len(plan.rows), len(row.token_ids), row.start and row.start + len(row.token_ids)))
+    for tokens in range(2, runner.chunk_tokens + 1):
+        for count in (1, 2, 4, 8):
+            assert (count, PLANNED.chunk(tokens), 0) in planned
+        padded = PLANNED.chunk(tokens, history=True)
+        for start in range(1, runner.max_model_len - padded, 97):
+            assert (1, padded, PLANNED.visible(start + padded)) in planned
 
 
 def test_nothing_is_computed_where_shapes_are_not_padded() -> None:
@@ -58,42 +64,30 @@ def test_nothing_is_computed_where_shapes_are_not_padded() -> None:
     assert not runner.plans
 
 
-class Counting(Sampler):
-    """Knows for whom it keeps something."""
+class Counting(GreedySampler):
+    """Notes for whom a sampler would keep something."""
 
     def __init__(self) -> None:
-        super().__init__(VOCAB)
+        super().__init__()
         self.known: set[int] = set()
-        self.steps = 0
 
-    def prepare(
-        self, rows: Any, unread: Any = None, seq_ids: Sequence[int] | None = None, **options: Any
-    ) -> Any:
+    def prepare(self, rows: Any, unread: mx.array | None = None, seq_ids: Sequence[int] | None = None) -> int:
         self.known |= set(seq_ids or ())
-        self.steps += 1
-        return super().prepare(rows, unread, seq_ids, **options)
+        return super().prepare(rows, unread, seq_ids)
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         self.known -= set(seq_ids)
-        super().forget(seq_ids)
 
 
-@pytest.mark.parametrize("kernel", [False, True])
-def test_a_warm_runner_keeps_nothing_and_says_what_a_cold_one_says(
-    kernel: bool, model_folder: FOLDER
-) -> None:
-    folder = model_folder("qwen3")
-    attention = gather_attention if kernel else None
-    counting = Counting()
-    warm_up(runner_of(folder, shapes=PLANNED, attention=attention, sampler=counting), PLANNED)
-    assert counting.steps > 5
-    assert not counting.known
+def test_a_warm_runner_keeps_nothing_and_says_what_a_cold_one_says(model_folder: FOLDER) -> None:
     texts = []
     for warm in (False, True):
-        sampler = GreedySampler()
-        runner = runner_of(folder, shapes=PLANNED, attention=attention, sampler=sampler)
+        sampler = Counting()
+        runner = runner_of(model_folder("qwen3"), shapes=PLANNED, attention=gather_attention, sampler=sampler)
         if warm:
             warm_up(runner, PLANNED)
+            assert len(sampler.seen) > 20
+            assert not sampler.known
             sampler.seen.clear()
         driver = Driver(runner, sampler)
         started = [driver.start(list(range(first, first + 9))) for first in (1, 60)]
