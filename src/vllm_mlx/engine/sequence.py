@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -227,21 +226,3 @@ class Sequence:
     def reports_prompt(self) -> bool:
         """Whether its prefill must bring the prompt's log-probabilities, and so must compute all of it."""
         return self.choice == 0 and self.state.prompt_logprobs is not None
-
-
-def check_standing(
-    sequences: Iterable[Sequence],
-    running: set[Sequence],
-    waiting: list[Sequence],
-    leaving: Container[Sequence],
-) -> None:
-    """Raise AssertionError unless those who run and wait have that status, and no other holds blocks."""
-    standing: dict[Status, set[Sequence]] = {status: set() for status in Status}
-    for seq in sequences:
-        standing[seq.status].add(seq)
-        if seq.status is not Status.RUNNING and seq.table.block_ids and seq not in leaving:
-            raise AssertionError("a sequence that does not run holds blocks")
-    if standing[Status.RUNNING] != running:
-        raise AssertionError("running sequences differ from those in flight")
-    if standing[Status.WAITING] != set(waiting):
-        raise AssertionError("waiting sequences differ from those in flight")
