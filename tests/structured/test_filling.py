@@ -22,7 +22,7 @@ from vllm_mlx.structured.masks import Masks
 VOCAB = 1000
 WIDTH = -(-(VOCAB + 1) // 32)
 GRAMMAR = 'start: "[" (/[0-9]/ ("," /[0-9]/)*)? "]"'
-TEXT = "[1,2,3]"
+DIFFERENT = {GRAMMAR: "[1,2,3]", "start: /[a-c]{7}/": "abcabca", "start: /(x|y[0-9]+z)+/": "xxy12zx"}
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def mask(gate: Gate) -> list[int]:
     return list(np.asarray(found.bits)[0])
 
 
-def after(compiler: Compiler, taken: Sequence[int]) -> GrammarMatcher:
+def after(compiler: Compiler, taken: Sequence[int], grammar: str = GRAMMAR) -> GrammarMatcher:
     """One that nobody ever told anything."""
-    matcher = compiler.compile(GRAMMAR)
+    matcher = compiler.compile(grammar)
     for token_id in taken:
         matcher.take(token_id)
     return matcher
@@ -92,24 +92,28 @@ class Slow:
 def test_a_token_that_was_foreseen_leads_where_it_always_leads(
     compiler: Compiler, tokenizer: Tokenizer
 ) -> None:
-    masks, taken = Masks(VOCAB), list[int]()
-    gates = {i: Gate(compiler.compile(GRAMMAR), None, (VOCAB - 1,)) for i in range(3)}
-    for token_id in ids(tokenizer, TEXT):
-        with masks.looking_ahead(gates, lambda token_id=token_id: dict.fromkeys(gates, token_id)):  # type: ignore[misc]
+    masks, taken = Masks(VOCAB), list[list[int]]()
+    gates = {i: Gate(compiler.compile(grammar), None, (VOCAB - 1,)) for i, grammar in enumerate(DIFFERENT)}
+    for said in zip(*(ids(tokenizer, text) for text in DIFFERENT.values()), strict=True):
+        tokens = dict(enumerate(said))
+        with masks.looking_ahead(gates, lambda tokens=tokens: tokens):  # type: ignore[misc]
             pass
-        for gate in gates.values():
-            gate.take(token_id)
-        taken.append(token_id)
-        expected = Gate(after(compiler, taken), None, (VOCAB - 1,))
-        assert [gate.finished for gate in gates.values()] == [expected.finished] * 3
-        if not expected.finished:
-            # All of them, other ones first, and fewer: as the rows of a step come and go.
-            for order in ([0, 1, 2], [2, 0], [1]):
+        for i, gate in gates.items():
+            gate.take(tokens[i])
+        taken.append(list(said))
+        expected = [
+            Gate(after(compiler, text, grammar), None, (VOCAB - 1,))
+            for grammar, text in zip(DIFFERENT, zip(*taken, strict=True), strict=True)
+        ]
+        assert [gate.finished for gate in gates.values()] == [gate.finished for gate in expected]
+        if not any(gate.finished for gate in expected):
+            # All of them, in another order, and fewer: as the rows of a step come and go.
+            for order in ([0, 1, 2], [2, 0, 1], [2, 0], [1]):
                 found, failed = masks.fill({i: gates[i] for i in order})
                 assert found is not None
                 assert (found.seq_ids, failed) == (tuple(order), {})
-                assert np.asarray(found.bits).tolist() == [mask(expected)] * len(order)
-    assert expected.finished
+                assert np.asarray(found.bits).tolist() == [mask(expected[i]) for i in order]
+    assert [gate.finished for gate in expected] == [True, True, False]
     masks.close()
 
 

@@ -50,13 +50,15 @@ class Masks:
         failed = {seq_ids[row]: why for row, why in failures.items()}
         end, bit = divmod(self._vocab_size, 32)
         words[:, end] &= ~np.uint32(1 << bit)
-        for row, rule in zip(words, rules, strict=True):
+        for i, rule in enumerate(rules):
             if rule.only is not None:
-                row[:] = 0
-                _set(row, (rule.only,))
+                words[i] = 0
+                _set(words[i], (rule.only,))
                 continue
-            _set(row, rule.also)
-            _clear(row, rule.never)
+            if rule.also:
+                _set(words[i], rule.also)
+            if rule.never:
+                _clear(words[i], rule.never)
         for i in np.flatnonzero(words.max(axis=1) == 0).tolist():
             failed.setdefault(seq_ids[i], _NOTHING)
         return TokenMask(seq_ids, memoryview(cast(Any, words))), failed
