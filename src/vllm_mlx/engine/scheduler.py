@@ -22,12 +22,11 @@ from vllm_mlx.core.errors import (
 )
 from vllm_mlx.core.events import FinishReason
 from vllm_mlx.core.stats import EngineStats, Tally
-from vllm_mlx.engine.books import check_books
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.flight import Flight
 from vllm_mlx.engine.pacing import Pacer
 from vllm_mlx.engine.policy import Reading, check_ids, outranked, rank, readers_of, share_out, victim
-from vllm_mlx.engine.sequence import RequestState, Sequence, Status
+from vllm_mlx.engine.sequence import RequestState, Sequence, Status, check_books
 from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import KVCacheManager
 from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult, TokenMask
@@ -268,7 +267,8 @@ class Scheduler:
         leaving, computing = self._in_flight.leaving, self._computing.values()
         self._cache.check(seq.table for seq in {*(s for state in states for s in state.sequences), *leaving})
         self._in_flight.check(running)
-        check_books(states, running, self._waiting, leaving, computing, self._num_queued)
+        ranked = sorted(self._waiting, key=rank)
+        check_books(states, running, self._waiting, ranked, leaving, computing, self._num_queued)
         if len(running) > self.max_running:
             raise AssertionError("too many sequences run")
 
