@@ -86,8 +86,10 @@ def mask_time(grammars: Grammars, vocab_size: int, rows: int, calls: int = 200) 
     while (matcher := grammars.poll(compilation)) is None:
         threading.Event().wait(0.01)
     matchers = [matcher.copy() for _ in range(rows)]
-    for each in matchers:  # into the first string
-        each.raw.consume_tokens(each.raw.compute_ff_tokens())
+    raw = matcher.copy().lend()
+    for token_id in raw.compute_ff_tokens():  # into the first string
+        for each in matchers:
+            each.take(token_id)
     masks = Masks(vocab_size)
     gates = {i: Gate(each, None) for i, each in enumerate(matchers)}
     masks.fill(gates)

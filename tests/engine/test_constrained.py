@@ -17,12 +17,15 @@ from tests.fakes.clock import HandClock
 from tests.fakes.driver import Driver, make_request
 from tests.fakes.letters import VOCAB, letters_folder
 from tests.fakes.runner import FakeRunner, alone
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import CacheConfig, EngineConfig
 from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.engine.loop import EngineLoop
-from vllm_mlx.engine.wire import EngineRequest, TokenOutput
+from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
+from vllm_mlx.runners.base import PendingStep, StepPlan
+from vllm_mlx.structured import filling
 from vllm_mlx.structured.compiling import Grammars, grammars_of
 
 WORD = "start: /[a-z]{5}/"
@@ -180,6 +183,119 @@ def test_after_a_failed_step_bound_rows_are_tried_one_by_one_too(caplog: pytest.
         said = [i for o in outputs if o.request_id == "good" for i in o.token_ids]
         assert by_itself(good) == [(said, "stop")]
         assert [i for o in outputs if o.request_id == "free" for i in o.token_ids] == alone(free, VOCAB)[0]
+
+
+class Hasty(FakeRunner):
+    """Submits a step upon unread tokens only once somebody asked for the tokens of the step before."""
+
+    before: Asked | None = None
+    num_asked = 0
+
+    def submit(self, plan: StepPlan) -> Any:
+        if self.before is not None and plan.waits and any(row.unread for row in plan.rows):
+            assert self.before.asked.wait(LIMIT_S)
+            self.num_asked += 1
+        self.before = Asked(super().submit(plan))
+        return self.before
+
+
+class Asked:
+    """A step that notes who asks for its tokens."""
+
+    def __init__(self, step: PendingStep) -> None:
+        self.asked = threading.Event()
+        self.sample, self.read = step.sample, step.read
+        self._step = step
+
+    def peek(self) -> dict[int, int]:
+        self.asked.set()
+        return self._step.peek()
+
+
+@pytest.mark.stepwise
+@pytest.mark.requirement(63)
+def test_the_tokens_of_a_step_are_asked_for_while_the_next_one_is_submitted() -> None:
+    runner = Hasty(overlap=True)
+    d = driver(runner)
+    request = d.submit(make_request("bound", grammar=WORD, max_tokens=9))
+    free = d.submit(make_request("free", max_tokens=9))
+    d.run()
+    assert runner.num_asked >= 4  # all letters but the first
+    assert by_itself(request) == [(d.ids("bound"), "stop")]
+    assert (d.ids("free"), d.finish("free")) == alone(free, VOCAB)
+
+
+def churn(
+    many: list[dict[str, Any]], runner: FakeRunner, aborts: list[int], budget: int
+) -> tuple[dict[str, EngineRequest], list[TokenOutput]]:
+    """Requests that arrive one at a time; those of `aborts` leave some steps later."""
+    config = EngineConfig(max_num_batched_tokens=budget)
+    loop = EngineLoop(runner, config, CacheConfig(), HandClock(), grammars())
+    made = {f"{i}": make_request(f"{i}", **kept) for i, kept in enumerate(many)}
+    outputs: list[TokenOutput] = []
+    for i, request in enumerate(made.values()):
+        outputs += loop.iterate([request])
+        outputs += loop.iterate([Abort(f"{i - late}") for late in range(4) if i - late in aborts])
+    while loop.has_work:
+        outputs += loop.iterate([])
+    loop.close()
+    return made, outputs
+
+
+@pytest.mark.requirement(58, 63)
+@settings(max_examples=40, deadline=None)
+@given(
+    many=st.lists(requests, min_size=1, max_size=8),
+    model=st.fixed_dictionaries(
+        {
+            "num_blocks": st.integers(8, 30),
+            "redraws": st.sampled_from([None, 2]),
+            "raise_on": st.sampled_from([None, 33, 60, 95]),
+            "fails_late": st.booleans(),
+            "overlap": st.booleans(),
+        }
+    ),
+    aborts=st.lists(st.integers(0, 7), max_size=3),
+    budget=st.integers(2, 20),
+)
+def test_steps_that_fail_and_requests_that_leave_change_no_row_that_stays(
+    many: list[dict[str, Any]], model: dict[str, Any], aborts: list[int], budget: int
+) -> None:
+    """Whoever gets an answer gets the one of its own: what was found ahead of a failed step is not kept."""
+    logging.disable(logging.CRITICAL)
+    try:
+        made, outputs = churn(many, FakeRunner(keep_plans=False, **model), aborts, budget)
+    finally:
+        logging.disable(logging.NOTSET)
+    failed = {o.request_id for o in outputs if o.error}
+    assert all(o.error[0] == "internal_error" for o in outputs if o.error)
+    for i, (request_id, request) in enumerate(made.items()):
+        for choice, (ids, finish) in enumerate(by_itself(request)):
+            mine = [o for o in outputs if (o.request_id, o.choice) == (request_id, choice)]
+            said = [token_id for o in mine for token_id in o.token_ids]
+            if request_id in failed or i in aborts:
+                assert said == ids[: len(said)]
+            else:
+                assert (said, [o.finish for o in mine if o.finish]) == (ids, [finish])
+
+
+@settings(max_examples=15, deadline=None)
+@given(many=st.lists(requests, min_size=1, max_size=6), budget=st.integers(4, 20))
+def test_masks_that_are_late_end_their_own_rows_and_no_other(many: list[dict[str, Any]], budget: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filling, "FILL_S", 0.0)
+        made, outputs = churn(many, FakeRunner(keep_plans=False), [], budget)
+    errors = {o.request_id: o.error for o in outputs if o.error}
+    assert all("too long" in error[1] for error in errors.values())
+    for request_id, request in made.items():
+        for choice, (ids, finish) in enumerate(by_itself(request)):
+            mine = [o for o in outputs if (o.request_id, o.choice) == (request_id, choice)]
+            said = [token_id for o in mine for token_id in o.token_ids]
+            assert said == ids[: len(said)]
+            if request_id not in errors:
+                assert (said, [o.finish for o in mine if o.finish]) == (ids, [finish])
+            else:
+                assert request.grammar is not None
 
 
 def test_the_loop_rests_while_all_that_is_left_waits_for_a_grammar() -> None:

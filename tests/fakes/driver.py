@@ -93,7 +93,10 @@ class Driver:
         self.runner.forget(self.scheduler.take_forgotten())
         before = len(self._in_flight)
         if plan is not None:
-            self._in_flight.append((plan, self.runner.submit(plan)))
+            tokens = self._in_flight[-1][1].peek if self._in_flight else dict
+            with self.scheduler.looking_ahead(plan, tokens):
+                step = self.runner.submit(plan)
+            self._in_flight.append((plan, step))
         for _ in range(before):
             self._apply(*self._in_flight.popleft())
         if plan is not None and plan.waits:

@@ -96,6 +96,16 @@ class FakeStep:
             draw(mask)
         self.unsampled = None
 
+    def peek(self) -> dict[int, int]:
+        if self.unsampled is not None:
+            raise BrokenContract("a step is asked for its tokens before it was sampled")
+        if self.runner.oldest is not self:
+            raise BrokenContract("a step is asked for its tokens out of turn")
+        if self.raises is not None:
+            raise self.raises
+        certain = self.result.sampled.keys() - self.result.redrawn - self.result.failed.keys()
+        return {seq_id: self.result.sampled[seq_id].token_id for seq_id in certain}
+
     def read(self) -> StepResult:
         self.unsampled = None
         self.runner.land(self)

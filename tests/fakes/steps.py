@@ -22,6 +22,9 @@ class Greedy:
     def submit(self) -> None:
         """They are computed when they are read."""
 
+    def peek(self) -> list[int | None]:
+        return list(self.token_ids.tolist())
+
     def read(self) -> list[SampledToken]:
         return [SampledToken(token) for token in self.token_ids.tolist()]
 

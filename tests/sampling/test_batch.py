@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.limits import LIMIT_S
 from tests.sampling import reference
 from tests.sampling.reference import row
 
@@ -327,3 +330,22 @@ def test_a_lazy_sample_can_be_submitted_and_read_later() -> None:
     assert result == sampler.sample(logits, rows)
     assert not pending.may_redraw
     assert pending.token_ids.tolist() == [e.token_id for e in result if isinstance(e, SampledToken)]
+
+
+@pytest.mark.parametrize(
+    "params", [SamplingParams(), SamplingParams(top_p=0.95), SamplingParams(temperature=0.0)]
+)
+def test_another_thread_may_look_at_the_tokens_that_are_certain_before_they_are_read(
+    params: SamplingParams,
+) -> None:
+    logits = np.stack([normal(1)[0], np.zeros(VOCAB, dtype=np.float32), normal(1, seed=1)[0], normal(1)[0]])
+    logits[3, 7] = np.nan
+    sampler = Sampler(VOCAB)
+    pending = sampler.sample_lazy(mx.array(logits), sampler.prepare([row(params, seed=s) for s in range(4)]))
+    pending.submit()
+    with ThreadPoolExecutor(1) as other:
+        seen = other.submit(pending.peek).result(LIMIT_S)
+    said = [entry.token_id if isinstance(entry, SampledToken) else None for entry in pending.read()]
+    uncertain = {1} if pending.may_redraw else set()  # a flat row: the candidates do not hold its mass
+    assert seen == [None if i in uncertain else token for i, token in enumerate(said)]
+    assert said[3] is None

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from tests.architecture.project import ROOT
 from tests.fakes.chat_tokenizer import save_text_side
-from tests.limits import LIMIT_S
 
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import InvalidGrammar
 from vllm_mlx.structured.compiling import Grammars, grammars_of
 from vllm_mlx.structured.gate import Gate
-from vllm_mlx.structured.llguidance import Compiler, Compute, GrammarMatcher, MaskFiller, Places, Words
+from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
 from vllm_mlx.structured.masks import Masks
 
 PADDED = 1000
@@ -177,34 +176,6 @@ def test_a_large_enum_and_a_pattern_with_huge_counts_end_one_way_or_the_other(gr
         except InvalidGrammar:
             continue
         assert allowed(Gate(matcher, None))[0]
-
-
-@pytest.mark.requirement(63)
-def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler) -> None:
-    go = threading.Event()
-
-    def computing() -> Compute:
-        def compute(places: Places, words: Words) -> None:
-            for n, (_, row) in enumerate(places):
-                if n == 1:
-                    assert go.wait(LIMIT_S)
-                words[row] = 7
-
-        return compute
-
-    filler = MaskFiller(computing)
-    matchers = [compiler.compile('start: "a"') for _ in range(2)]
-    words = np.zeros((2, 4), np.uint32)
-    failed = filler.fill(matchers, words)
-    assert list(failed) == [1]
-    assert "too long" in failed[1]
-    assert words[0].tolist() == [7] * 4
-    # The thread that is busy still is left behind, with rows of its own.
-    words = np.zeros((1, 4), np.uint32)
-    assert filler.fill(matchers[:1], words) == {}
-    assert words.tolist() == [[7] * 4]
-    go.set()
-    filler.close()
 
 
 def test_a_rule_chain_that_would_end_a_process_with_a_common_stack_does_not(grammars: Grammars) -> None:

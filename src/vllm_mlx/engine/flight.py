@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.sequence import Sequence, Status
 from vllm_mlx.runners.base import Row, StepPlan
+from vllm_mlx.structured.gate import Gate
 
 _Members = tuple[Sequence, ...]
 
@@ -47,6 +48,13 @@ class Flight:
         for row, seq in zip(plan.rows, self._steps[-1][1], strict=True):
             if seq.status is Status.RUNNING and not seq.num_void:
                 yield row, seq
+
+    def unread_gates(self, plan: StepPlan) -> dict[int, Gate]:
+        """Of the newest step, the gates that must still hear of a token of the step before."""
+        if not self._steps or self._steps[-1][0] is not plan:
+            raise ValueError("this is not the newest step in flight")
+        members = zip(plan.rows, self._steps[-1][1], strict=True)
+        return {row.seq_id: seq.gate for row, seq in members if row.unread and seq.gate is not None}
 
     def land(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
         """The rows of the oldest step whose results are of use, each with its sequence."""

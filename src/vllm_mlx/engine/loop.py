@@ -16,6 +16,7 @@ from vllm_mlx.engine.scheduler import Scheduler
 from vllm_mlx.engine.wire import Abort, Command, Confirm, TokenOutput
 from vllm_mlx.runners.base import PendingStep, Runner, RunnerDied, StepPlan, StepResult
 from vllm_mlx.structured.compiling import Grammars
+from vllm_mlx.structured.masks import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +112,13 @@ class EngineLoop:
         if plan is not None:
             with _noting_failure(plan):
                 begun_s = self._clock()
-                step = self._runner.submit(plan)
+                with self._scheduler.looking_ahead(plan, self._tokens_in_flight()):
+                    step = self._runner.submit(plan)
                 self._in_flight.append((plan, step, self._clock() - begun_s))
         return plan
+
+    def _tokens_in_flight(self) -> Tokens:
+        return self._in_flight[-1][1].peek if self._in_flight else dict
 
     def _sample(self, plan: StepPlan) -> None:
         """The second half of a submission: what may be sampled is known only now that all else was read."""

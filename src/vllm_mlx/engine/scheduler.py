@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from itertools import count
 
 from vllm_mlx.config import CacheConfig, EngineConfig
@@ -25,12 +26,12 @@ from vllm_mlx.engine.draft import Draft
 from vllm_mlx.engine.flight import Flight
 from vllm_mlx.engine.pacing import Pacer
 from vllm_mlx.engine.policy import Reading, check_ids, outranked, rank, readers_of, share_out, victim
-from vllm_mlx.engine.sequence import RequestState, Sequence, Status, check_standing
+from vllm_mlx.engine.sequence import RequestState, Sequence, Status, check_books
 from vllm_mlx.engine.wire import Abort, Confirm, EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import KVCacheManager
 from vllm_mlx.runners.base import Capabilities, Logprob, Row, SampledToken, StepPlan, StepResult, TokenMask
 from vllm_mlx.structured.compiling import Grammars, Waiting
-from vllm_mlx.structured.masks import Masks
+from vllm_mlx.structured.masks import Masks, Tokens
 
 _OUT_OF_MEMORY = "the text no longer fits the KV cache, which holds {} tokens"
 _TIMED_OUT = "the request did not finish within its time limit of {:g} s"
@@ -213,6 +214,10 @@ class Scheduler:
         self._tally.largest_batch = max(self._tally.largest_batch, len(draft))
         return self._in_flight.depart(draft, self._cache.block_size)
 
+    def looking_ahead(self, plan: StepPlan, tokens: Tokens) -> AbstractContextManager[None]:
+        """Meanwhile find out what rows of the newest step may sample after the tokens of the step before."""
+        return self._masks.looking_ahead(self._in_flight.unread_gates(plan), tokens)
+
     def mask(self, plan: StepPlan) -> TokenMask | None:
         """What the rows of the newest step may sample, all earlier ones being applied; None for anything.
 
@@ -258,18 +263,14 @@ class Scheduler:
 
     def check(self) -> None:
         """Raise AssertionError if the books do not agree with each other (for tests)."""
-        sequences = [seq for state in self._requests.values() for seq in state.sequences]
-        self._cache.check(seq.table for seq in {*sequences, *self._in_flight.leaving})
-        self._in_flight.check(set(self._running.values()))
-        check_standing(sequences, set(self._running.values()), self._waiting, self._in_flight.leaving)
-        if self._waiting != sorted(self._waiting, key=rank):
-            raise AssertionError("waiting sequences are out of order")
-        if len(self._running) > self.max_running:
+        states, running = self._requests.values(), set(self._running.values())
+        leaving, computing = self._in_flight.leaving, self._computing.values()
+        self._cache.check(seq.table for seq in {*(s for state in states for s in state.sequences), *leaving})
+        self._in_flight.check(running)
+        ranked = sorted(self._waiting, key=rank)
+        check_books(states, running, self._waiting, ranked, leaving, computing, self._num_queued)
+        if len(running) > self.max_running:
             raise AssertionError("too many sequences run")
-        if any(owner.status is not Status.RUNNING for owner in self._computing.values()):
-            raise AssertionError("a block is awaited from a sequence that does not run")
-        if self._num_queued != sum(not state.admitted for state in self._requests.values()):
-            raise AssertionError("the queue is miscounted")
 
     # ---- planning ----
 

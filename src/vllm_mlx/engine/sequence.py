@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -229,15 +229,25 @@ class Sequence:
         return self.choice == 0 and self.state.prompt_logprobs is not None
 
 
-def check_standing(
-    sequences: Iterable[Sequence],
+def check_books(
+    states: Collection[RequestState],
     running: set[Sequence],
     waiting: list[Sequence],
+    ranked: list[Sequence],
     leaving: Container[Sequence],
+    computing: Iterable[Sequence],
+    num_queued: int,
 ) -> None:
-    """Raise AssertionError unless those who run and wait have that status, and no other holds blocks."""
+    """Raise AssertionError unless all sequences are where their status says, and no one else holds blocks.
+
+    Args:
+        ranked: those who wait, as they should stand.
+        leaving: those who ended and are part of a step in flight.
+        computing: from whom blocks are awaited.
+        num_queued: requests of which nothing ever ran.
+    """
     standing: dict[Status, set[Sequence]] = {status: set() for status in Status}
-    for seq in sequences:
+    for seq in (seq for state in states for seq in state.sequences):
         standing[seq.status].add(seq)
         if seq.status is not Status.RUNNING and seq.table.block_ids and seq not in leaving:
             raise AssertionError("a sequence that does not run holds blocks")
@@ -245,3 +255,9 @@ def check_standing(
         raise AssertionError("running sequences differ from those in flight")
     if standing[Status.WAITING] != set(waiting):
         raise AssertionError("waiting sequences differ from those in flight")
+    if waiting != ranked:
+        raise AssertionError("waiting sequences are out of order")
+    if any(owner.status is not Status.RUNNING for owner in computing):
+        raise AssertionError("a block is awaited from a sequence that does not run")
+    if num_queued != sum(not state.admitted for state in states):
+        raise AssertionError("the queue is miscounted")

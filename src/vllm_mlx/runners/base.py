@@ -139,6 +139,17 @@ class PendingStep(Protocol):
         """
         ...
 
+    def peek(self) -> dict[int, int]:
+        """Wait for it, and say the tokens that `read` will say, by sequence, as far as they are certain.
+
+        Another thread may ask, while the engine's own submits the next step; nobody may ask or read at the
+        same time. Nothing is computed for it.
+
+        Raises:
+            Exception: as `read` would, or less.
+        """
+        ...
+
     def read(self) -> StepResult:
         """Wait for it. Steps are read once each, in the order in which they were submitted.
 

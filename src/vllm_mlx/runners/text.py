@@ -34,6 +34,10 @@ class PendingTokens(Protocol):
 
     def submit(self) -> None: ...
 
+    def peek(self) -> list[int | None]:
+        """Wait on any thread; the tokens that `read` is going to say, None where that is not certain."""
+        ...
+
     def read(self) -> list[SampledToken | RowFault]: ...
 
     @property
@@ -97,7 +101,8 @@ class Sampling:
         here = [(i, named[seq_id]) for i, seq_id in enumerate(self.seq_ids) if seq_id in named]
         if not here:
             return None
-        return RowMask([i for i, _ in here], np.asarray(mask.bits)[[place for _, place in here]])
+        places, bits = [place for _, place in here], np.asarray(mask.bits)
+        return RowMask([i for i, _ in here], bits if places == list(range(len(bits))) else bits[places])
 
 
 class SubmittedStep:
@@ -127,6 +132,14 @@ class SubmittedStep:
         self._tokens = self._sampling.start(mask)
         if self._on_sampled is not None:
             self._on_sampled(NewestTokens(self._sampling.seq_ids, self._tokens.token_ids))
+
+    def peek(self) -> dict[int, int]:
+        """Wait for the tokens that are certain; see `PendingStep`."""
+        if self._sampling is None or self._tokens is None:
+            return {}
+        tokens = zip(self._sampling.seq_ids, self._tokens.peek(), strict=True)
+        failed = self._result.failed
+        return {seq_id: token for seq_id, token in tokens if token is not None and seq_id not in failed}
 
     def read(self) -> StepResult:
         """Wait for the tokens; see `PendingStep`."""

@@ -119,28 +119,54 @@ class PendingSample:
         self.token_ids = self._arrays.token_ids
         self.may_redraw = self._arrays.may_redraw
         self.redrawn: tuple[int, ...] = ()
+        self._host: np.ndarray[Any, Any] | None = None
 
     def submit(self) -> None:
         """Start computing without waiting."""
         mx.async_eval(self._arrays.wanted)  # type: ignore[no-untyped-call]
 
+    def peek(self) -> list[int | None]:
+        """Wait for the tokens, once submitted; None for rows that are at fault, or may be drawn again.
+
+        Any thread may, while no other reads them: it only copies what the device has written.
+        """
+        entries: list[SampledToken | RowFault] = [SampledToken(token) for token in self._token_ids()]
+        again = set(self._check(entries))
+        return [
+            entry.token_id if isinstance(entry, SampledToken) and i not in again else None
+            for i, entry in enumerate(entries)
+        ]
+
     def read(self) -> list[SampledToken | RowFault]:
         """Wait for the step; for each row in order its token, or what is wrong with it."""
         mx.eval(self._arrays.wanted)
-        host = np.array(self._arrays.host)
-        token_ids: list[int] = host[: self.token_ids.shape[0]].tolist()
+        token_ids = self._token_ids()
         entries = self._read_logprobs(token_ids)
         result: list[SampledToken | RowFault] = [
             SampledToken(token, entries.get(i)) for i, token in enumerate(token_ids)
         ]
-        again: list[int] = []
-        start = len(token_ids)
-        for check in self._arrays.checks:
-            again += check.apply(host[start : start + check.size], result)
-            start += check.size
+        again = self._check(result)
         if again:
             self._redraw(again, token_ids, result)
         return result
+
+    def _words(self) -> np.ndarray[Any, Any]:
+        if self._host is None:
+            self._host = np.array(self._arrays.host)
+        return self._host
+
+    def _token_ids(self) -> list[int]:
+        token_ids: list[int] = self._words()[: self.token_ids.shape[0]].tolist()
+        return token_ids
+
+    def _check(self, result: list[SampledToken | RowFault]) -> list[int]:
+        """Put faults in the place of tokens that are none; the rows that must be drawn again."""
+        again: list[int] = []
+        words, start = self._words(), len(result)
+        for check in self._arrays.checks:
+            again += check.apply(words[start : start + check.size], result)
+            start += check.size
+        return again
 
     def _read_logprobs(self, token_ids: Sequence[int]) -> dict[int, Logprob]:
         arrays = self._arrays

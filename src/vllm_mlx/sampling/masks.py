@@ -21,9 +21,8 @@ class RowMask:
 
     def __init__(self, rows: Sequence[int], bits: memoryview | np.ndarray[Any, Any]) -> None:
         self._places = {row: place for place, row in enumerate(rows)}
-        words = self._words = np.asarray(bits)
-        # Rows that may sample anything share one of all ones.
-        self._bits = mx.array(np.concatenate([words, np.full((1, words.shape[1]), 0xFFFFFFFF, np.uint32)]))
+        self._words = np.asarray(bits)
+        self._bits: dict[bool, mx.array] = {}
 
     def rows(self, indices: Sequence[int]) -> RowMask | None:
         """The same of these rows, renumbered; None if all of them may sample anything."""
@@ -36,9 +35,17 @@ class RowMask:
             return None
         anything = len(self._places)
         places = [self._places.get(row, anything) for row in rows]
-        if places == list(range(anything)):
-            return self._bits[:anything]
-        return self._bits[mx.array(places)]
+        bits = self._on_device(with_anything=anything in places)
+        return bits if places == list(range(len(bits))) else bits[mx.array(places)]
+
+    def _on_device(self, *, with_anything: bool) -> mx.array:
+        """The bits (R, W); one more row, of all ones, for rows that may sample anything."""
+        if with_anything not in self._bits:
+            ones = np.full((int(with_anything), self._words.shape[1]), 0xFFFFFFFF, np.uint32)
+            self._bits[with_anything] = mx.array(
+                np.concatenate([self._words, ones]) if with_anything else self._words
+            )
+        return self._bits[with_anything]
 
 
 def rule_out(logits: mx.array, bits: mx.array) -> mx.array:

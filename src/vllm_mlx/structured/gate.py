@@ -87,7 +87,7 @@ class Gate:
     ) -> None:
         self._matcher = matcher
         self._rules = thinking or ThinkingRules(close_ids=())
-        self._end_ids = tuple(end_ids)
+        self.end_ids = tuple(end_ids)
         self._place = _Place.ANSWER
         self._forced: tuple[int, ...] = ()
         self._after_forced = _Place.ANSWER
@@ -100,6 +100,11 @@ class Gate:
             self._think()
         elif matcher is not None and self._rules.open_ids and self._rules.budget != 0:
             self._place = _Place.START
+
+    @property
+    def next_taker(self) -> Matcher | None:
+        """The grammar, where it alone is to take the next token, unless that ends the text; else None."""
+        return self._matcher if self._place is _Place.ANSWER and not self._forced else None
 
     @property
     def finished(self) -> bool:
@@ -139,8 +144,8 @@ class Gate:
         if self._matcher is None:
             return self._without_reopening()
         if self._place is _Place.THOUGHT:
-            return Allowed(never=self._end_ids) if self._end_ids else None
-        also = self._end_ids if self._matcher.complete else ()
+            return Allowed(never=self.end_ids) if self.end_ids else None
+        also = self.end_ids if self._matcher.complete else ()
         if self._place is _Place.START:
             also += self._rules.open_ids[self._num_opened : self._num_opened + 1]
         elif self._place is _Place.AFTER:

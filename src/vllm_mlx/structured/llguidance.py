@@ -1,43 +1,25 @@
-"""The library that knows grammars: a model's vocabulary in its terms, matchers, and their masks."""
+"""The library that knows grammars: a model's vocabulary in its terms, and matchers."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLExecutor, LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import InvalidGrammar
 from vllm_mlx.structured.check import LIMITS
 
 Words = npt.NDArray[np.uint32]
-Places = list[tuple[Any, int]]
-"""The library's matchers, each with the row that is its own."""
-Compute = Callable[[Places, Words], None]
-_Job = tuple[Future[None], Places, Words]
 
-FILL_S: Final = 2.0
-"""What all masks of a step may take together, while every other row waits; requests whose masks are missing
-then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
-the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
-_LEAVE_S: Final = 2.0
+NOT_ALLOWED: Final = "the output left its grammar"
 
 _END_NAME: Final = b"<|end of text, by vllm-mlx|>"
 _MESSAGE_CHARS: Final = 300
-_THREADS: Final = max(1, min(8, (os.cpu_count() or 2) - 1))
-
-_NOT_ALLOWED = "the output left its grammar"
-_TOO_SLOW = "what the grammar allows next takes too long to find out"
-_NOTHING = "the grammar lets nothing follow that the model could say"
+_NOTHING: Final = "the grammar lets nothing follow that the model could say"
 
 
 class Vocabulary:
@@ -63,31 +45,95 @@ class Vocabulary:
         return self._tokenizer.encode(text, add_special_tokens=False)
 
 
-class GrammarMatcher:
-    """A `Matcher`. Only one thread at a time may use it."""
+class Foreseen(NamedTuple):
+    """What was found out of the place behind a token before anyone took that token.
 
-    def __init__(self, matcher: Any, end_id: int) -> None:
-        self.raw = matcher
-        self._end_id = end_id
+    Attributes:
+        words: (R, W) masks of several matchers, all of the place behind their tokens.
+        row: its own among them.
+        refused: why the grammar does not go on with the token.
+        failed: why there is no mask.
+    """
+
+    token_id: int
+    words: Words
+    row: int
+    refused: str | None = None
+    failed: str | None = None
+
+
+class GrammarMatcher:
+    """A `Matcher`. Only one thread at a time may use it.
+
+    The library's matcher can be lent to another thread, and come back one token further than the text is, or
+    not at all. Whoever then needs one that stands where the text does gets a new one, led there from the
+    beginning.
+
+    Args:
+        raw: the library's, at the beginning of the grammar.
+        origin: another one there that no one moves.
+    """
+
+    def __init__(self, raw: Any, origin: Any) -> None:
+        self._raw = raw
+        self._origin = origin
+        self._taken: list[int] = []
+        self._ahead: Foreseen | None = None
+        self._reached: Foreseen | None = None
+
+    @property
+    def _here(self) -> Any:
+        """The library's, where the text is."""
+        if self._raw is None or self._ahead is not None:
+            self._raw, self._ahead = self._origin.deep_copy(), None
+            self._raw.consume_tokens(self._taken)
+        return self._raw
 
     def copy(self) -> GrammarMatcher:
         """Another one at the same place."""
-        return GrammarMatcher(self.raw.deep_copy(), self._end_id)
+        copy = GrammarMatcher(self._here.deep_copy(), self._origin)
+        copy._taken = list(self._taken)
+        return copy
+
+    def lend(self) -> Any:
+        """The library's, for another thread."""
+        raw, self._raw = self._here, None
+        return raw
+
+    def give_back(self, raw: Any) -> None:
+        """It is where it was lent, and nobody else uses it any more."""
+        self._raw = raw
+
+    def foresee(self, raw: Any | None, foreseen: Foreseen) -> None:
+        """It went on by a token that the text will probably go on with; None if it does not come back."""
+        self._raw, self._ahead = raw, foreseen
+
+    @property
+    def reached(self) -> Foreseen | None:
+        """What was foreseen of the place where the text is."""
+        return self._reached
 
     def take(self, token_id: int) -> None:
-        if not self.raw.consume_token(token_id):
-            raise InvalidGrammar(_message(self.raw) or _NOT_ALLOWED)
+        ahead = self._ahead
+        if ahead is not None and ahead.token_id == token_id:
+            self._reached, self._ahead, refused = ahead, None, ahead.refused
+        else:
+            raw, self._reached = self._here, None
+            refused = None if raw.consume_token(token_id) else message_of(raw) or NOT_ALLOWED
+        if refused is not None:
+            raise InvalidGrammar(refused)
+        self._taken.append(token_id)
 
     def allows(self, token_id: int) -> bool:
-        return bool(self.raw.validate_tokens([token_id]))
+        return bool(self._here.validate_tokens([token_id]))
 
     @property
     def complete(self) -> bool:
-        return bool(self.raw.is_accepting())
+        return bool(self._here.is_accepting())
 
     @property
     def exhausted(self) -> bool:
-        return bool(self.raw.is_stopped())
+        return bool(self._here.is_stopped())
 
 
 class Compiler:
@@ -114,95 +160,18 @@ class Compiler:
         """
         raw = LLMatcher(self._tokenizer, text, log_level=0, limits=LIMITS)
         if raw.is_error():
-            raise InvalidGrammar(_message(raw))
+            raise InvalidGrammar(message_of(raw))
         # The first mask is the most expensive by far, and proves that the text can begin at all.
         mask = np.frombuffer(raw.compute_bitmask(), np.uint32).copy()
         if raw.is_error():
-            raise InvalidGrammar(_message(raw))
+            raise InvalidGrammar(message_of(raw))
         mask[self._end_id // 32] &= ~np.uint32(1 << self._end_id % 32)
         if not mask.any() and not raw.is_accepting():
             raise InvalidGrammar(_NOTHING)
-        return GrammarMatcher(raw, self._end_id)
+        return GrammarMatcher(raw, raw.deep_copy())
 
 
-class MaskFiller:
-    """Fills the masks of many matchers on other threads, and waits for them only so long.
-
-    Args:
-        computing: makes what fills the rows of matchers; called on the thread that will use it.
-    """
-
-    def __init__(self, computing: Callable[[], Compute] | None = None) -> None:
-        self._computing = computing or _library_threads
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._thread: Thread | None = None
-
-    def fill(self, matchers: Sequence[GrammarMatcher], words: Words) -> dict[int, str]:
-        """Write row i of `words` (R, W), all zero before, for matcher i; rows that failed, and why.
-
-        A matcher that failed must not be used again: a thread may still be busy with it.
-        """
-        own = np.zeros_like(words)  # what a late thread writes to, too
-        done = self._start([(matcher.raw, i) for i, matcher in enumerate(matchers)], own)
-        failed: dict[int, str] = {}
-        try:
-            done.result(FILL_S)
-        except FutureTimeout:
-            self._leave_thread()
-            failed = dict.fromkeys(np.flatnonzero(~own.any(axis=1)).tolist(), _TOO_SLOW)
-        words[:] = own
-        for i, matcher in enumerate(matchers):
-            if i not in failed and matcher.raw.is_error():
-                failed[i] = _message(matcher.raw)
-        return failed
-
-    def _start(self, places: Places, words: Words) -> Future[None]:
-        if self._thread is None:
-            self._thread = Thread(
-                target=_fill_for_ever, args=(self._jobs, self._computing), name="masks", daemon=True
-            )
-            self._thread.start()
-        done: Future[None] = Future()
-        self._jobs.put((done, places, words))
-        return done
-
-    def close(self) -> None:
-        """End the thread, and wait for it."""
-        thread = self._thread
-        self._leave_thread()
-        if thread is not None:
-            thread.join(_LEAVE_S)
-
-    def _leave_thread(self) -> None:
-        """It ends once it is done; another one takes over where there is more to do."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._jobs, self._thread = SimpleQueue(), None
-
-
-def _library_threads() -> Compute:
-    executor = LLExecutor(_THREADS)
-
-    def compute(places: Places, words: Words) -> None:
-        rows, width = words.shape
-        executor.unsafe_compute_mask_ptr(places, words.ctypes.data, 4 * width, rows)
-
-    return compute
-
-
-def _fill_for_ever(jobs: SimpleQueue[_Job | None], computing: Callable[[], Compute]) -> None:
-    compute = computing()
-    while (job := jobs.get()) is not None:
-        done, places, words = job
-        try:
-            compute(places, words)
-        except Exception as error:  # noqa: BLE001  (raised again where it is waited for)
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-
-def _message(raw: Any) -> str:
+def message_of(raw: Any) -> str:
     """What the library says is wrong, in one short line."""
     lines = [line.strip() for line in str(raw.get_error()).splitlines() if line.strip()]
     message = lines[0] if lines else ""

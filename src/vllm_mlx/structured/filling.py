@@ -1,0 +1,218 @@
+"""Masks of many matchers in one call on the library's threads, now or while the engine does other work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from llguidance import LLExecutor
+
+from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
+from vllm_mlx.structured.masks import Tokens
+
+FILL_S: Final = 2.0
+"""What all masks of a step may take together, while every other row waits; requests whose masks are missing
+then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
+the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
+_LEAVE_S: Final = 2.0
+_THREADS: Final = max(1, min(16, (os.cpu_count() or 2) - 1))
+TOO_SLOW: Final = "what the grammar allows next takes too long to find out"
+
+
+class Workers(Protocol):
+    """Work on many of the library's matchers at once. As long as a call lasts it has all of them."""
+
+    def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
+        """Go on with each matcher by its token; whether it does."""
+        ...
+
+    def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
+        """Write the mask of each matcher to its row of `words` (R, W)."""
+        ...
+
+
+class _Lent(NamedTuple):
+    matcher: GrammarMatcher
+    raw: Any
+    end_ids: tuple[int, ...]
+
+
+_Job = Callable[[Workers], None]
+
+
+class _LookAhead:
+    """Waits for tokens, takes them, and fills the masks behind them.
+
+    Attributes:
+        arrived: done when the tokens are there, or never will be.
+        steps, others: from then on, the matchers with their tokens, and those of which no token is certain.
+        words: (R, W) for the R steps, zero where no mask was filled.
+        refused, failed: why a matcher did not take its token or has no mask, by row, once all is done.
+    """
+
+    def __init__(self, lent: Mapping[int, _Lent], tokens: Tokens, width: int) -> None:
+        self._lent = lent
+        self._tokens = tokens
+        self._width = width
+        self.arrived: Future[None] = Future()
+        self.steps: list[tuple[_Lent, int]] = []
+        self.others: list[_Lent] = []
+        self.words = np.zeros((0, width), np.uint32)
+        self.refused: dict[int, str] = {}
+        self.failed: dict[int, str] = {}
+
+    def run(self, workers: Workers) -> None:
+        """On a thread of the filler's."""
+        try:
+            self._arrive()
+        finally:
+            self.arrived.set_result(None)
+        if not self.steps:
+            return
+        raws = [each.raw for each, _ in self.steps]
+        took = workers.take([(each.raw, token_id) for each, token_id in self.steps])
+        refused = {row: message_of(raws[row]) or NOT_ALLOWED for row, well in enumerate(took) if not well}
+        workers.fill([(raw, row) for row, raw in enumerate(raws)], self.words)
+        self.refused, self.failed = refused, _failed(raws)
+
+    def _arrive(self) -> None:
+        tokens: Mapping[int, int] = {}
+        with suppress(Exception):  # whoever reads the step hears of it
+            tokens = self._tokens()
+        for seq_id, each in self._lent.items():
+            token_id = tokens.get(seq_id)
+            if token_id is None or token_id in each.end_ids:
+                self.others.append(each)
+            else:
+                self.steps.append((each, token_id))
+        self.words = np.zeros((len(self.steps), self._width), np.uint32)
+
+
+class MaskFiller:
+    """Fills the masks of many matchers on other threads, and waits for them only so long.
+
+    Args:
+        working: makes what works on matchers; called on the thread that will use it.
+    """
+
+    def __init__(self, working: Callable[[], Workers] | None = None) -> None:
+        self._working = working or _Library
+        self._jobs: SimpleQueue[tuple[Future[None], _Job] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._looking: tuple[Future[None], _LookAhead] | None = None
+
+    def fill(self, matchers: Sequence[GrammarMatcher], width: int) -> tuple[Words, dict[int, str]]:
+        """Masks (R, W), row i for matcher i; rows that failed, and why."""
+        words = np.zeros((len(matchers), width), np.uint32)
+        raws = [matcher.lend() for matcher in matchers]
+        done = self._start(lambda workers: workers.fill([(raw, i) for i, raw in enumerate(raws)], words))
+        if not self._ends(done):
+            return _so_far(words)
+        for matcher, raw in zip(matchers, raws, strict=True):
+            matcher.give_back(raw)
+        return words, _failed(raws)
+
+    def look_ahead(
+        self, awaited: Mapping[int, tuple[GrammarMatcher, tuple[int, ...]]], tokens: Tokens, width: int
+    ) -> None:
+        """Begin to find out what may follow the tokens that sequences are about to take, until `settle`.
+
+        Args:
+            awaited: by sequence its matcher, and the ids that end its text without being taken.
+            tokens: called on another thread.
+        """
+        lent = {i: _Lent(matcher, matcher.lend(), end_ids) for i, (matcher, end_ids) in awaited.items()}
+        looking = _LookAhead(lent, tokens, width)
+        self._looking = self._start(looking.run), looking
+
+    def settle(self) -> None:
+        """Wait for what was begun, and tell the matchers; nothing if nothing was begun."""
+        if self._looking is None:
+            return
+        (done, looking), self._looking = self._looking, None
+        looking.arrived.result()  # however long: whoever reads the step would wait as long
+        in_time = self._ends(done)
+        words, failed = (looking.words, looking.failed) if in_time else _so_far(looking.words)
+        refused = looking.refused if in_time else {}
+        for each in looking.others:
+            each.matcher.give_back(each.raw)
+        for row, (each, token_id) in enumerate(looking.steps):
+            raw = each.raw if in_time and row not in failed else None
+            each.matcher.foresee(raw, Foreseen(token_id, words, row, refused.get(row), failed.get(row)))
+
+    def close(self) -> None:
+        """End the thread, and wait for it."""
+        thread = self._thread
+        self._leave_thread()
+        if thread is not None:
+            thread.join(_LEAVE_S)
+
+    def _start(self, job: _Job) -> Future[None]:
+        if self._thread is None:
+            self._thread = Thread(
+                target=_work_for_ever, args=(self._jobs, self._working), name="masks", daemon=True
+            )
+            self._thread.start()
+        done: Future[None] = Future()
+        self._jobs.put((done, job))
+        return done
+
+    def _ends(self, done: Future[None]) -> bool:
+        """Whether a job is done in time. If not, it keeps the rows and matchers that it has."""
+        try:
+            done.result(FILL_S)
+        except FutureTimeout:
+            self._leave_thread()
+            return False
+        return True
+
+    def _leave_thread(self) -> None:
+        """It ends once it is done; another one takes over where there is more to do."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._jobs, self._thread = SimpleQueue(), None
+
+
+def _so_far(words: Words) -> tuple[Words, dict[int, str]]:
+    """The masks that are there, of a call that goes on, and the rows that have none."""
+    words = words.copy()
+    return words, dict.fromkeys(np.flatnonzero(~words.any(axis=1)).tolist(), TOO_SLOW)
+
+
+def _failed(raws: Sequence[Any]) -> dict[int, str]:
+    return {row: message_of(raw) for row, raw in enumerate(raws) if raw.is_error()}
+
+
+class _Library:
+    """Threads of the library's own, which work without Python's lock."""
+
+    def __init__(self) -> None:
+        self._executor = LLExecutor(_THREADS)
+
+    def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
+        return list(self._executor.consume_token_par(list(steps)))
+
+    def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
+        rows, width = words.shape
+        self._executor.unsafe_compute_mask_ptr(list(places), words.ctypes.data, 4 * width, rows)
+
+
+def _work_for_ever(
+    jobs: SimpleQueue[tuple[Future[None], _Job] | None], working: Callable[[], Workers]
+) -> None:
+    workers = working()
+    while (job := jobs.get()) is not None:
+        done, work = job
+        try:
+            work(workers)
+        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+            done.set_exception(error)
+        else:
+            done.set_result(None)

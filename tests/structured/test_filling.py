@@ -1,0 +1,230 @@
+"""Masks that are found on other threads: ahead of tokens, too slowly, behind tokens that never come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fakes.chat_tokenizer import save_text_side
+from tests.limits import LIMIT_S
+
+from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.core.errors import InvalidGrammar
+from vllm_mlx.structured import filling
+from vllm_mlx.structured.filling import MaskFiller
+from vllm_mlx.structured.gate import Gate
+from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher, Words
+from vllm_mlx.structured.masks import Masks
+
+VOCAB = 1000
+WIDTH = -(-(VOCAB + 1) // 32)
+GRAMMAR = 'start: "[" (/[0-9]/ ("," /[0-9]/)*)? "]"'
+DIFFERENT = {GRAMMAR: "[1,2,3]", "start: /[a-c]{7}/": "abcabca", "start: /(x|y[0-9]+z)+/": "xxy12zx"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("text")
+    save_text_side(folder)
+    return Tokenizer.load(folder)
+
+
+@pytest.fixture(scope="module")
+def compiler(tokenizer: Tokenizer) -> Compiler:
+    return Compiler(tokenizer, VOCAB)
+
+
+@pytest.fixture
+def matcher(compiler: Compiler) -> GrammarMatcher:
+    return compiler.compile(GRAMMAR)
+
+
+def ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """One token a character."""
+    return [i for character in text for i in tokenizer.encode(character, add_special_tokens=False)]
+
+
+def looking(
+    filler: MaskFiller, matchers: Mapping[int, GrammarMatcher], tokens: Callable[[], Mapping[int, int]]
+) -> None:
+    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, tokens, WIDTH)
+    filler.settle()
+
+
+def mask(gate: Gate) -> list[int]:
+    found, failed = Masks(VOCAB).fill({0: gate})
+    assert found is not None
+    assert not failed
+    return list(np.asarray(found.bits)[0])
+
+
+def after(compiler: Compiler, taken: Sequence[int], grammar: str = GRAMMAR) -> GrammarMatcher:
+    """One that nobody ever told anything."""
+    matcher = compiler.compile(grammar)
+    for token_id in taken:
+        matcher.take(token_id)
+    return matcher
+
+
+class Slow:
+    """Takes all tokens, and waits for a sign before the mask of one row."""
+
+    def __init__(self, go: threading.Event, row: int | None) -> None:
+        self.go = go
+        self.row = row
+        self.waits = threading.Event()
+
+    def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
+        return [raw.consume_token(token_id) for raw, token_id in steps]
+
+    def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
+        for _, row in places:
+            if row == self.row:
+                self.waits.set()
+                assert self.go.wait(LIMIT_S)
+            words[row] = 7
+
+
+@pytest.mark.requirement(63)
+def test_a_token_that_was_foreseen_leads_where_it_always_leads(
+    compiler: Compiler, tokenizer: Tokenizer
+) -> None:
+    masks, taken = Masks(VOCAB), list[list[int]]()
+    gates = {i: Gate(compiler.compile(grammar), None, (VOCAB - 1,)) for i, grammar in enumerate(DIFFERENT)}
+    for said in zip(*(ids(tokenizer, text) for text in DIFFERENT.values()), strict=True):
+        tokens = dict(enumerate(said))
+        with masks.looking_ahead(gates, lambda tokens=tokens: tokens):  # type: ignore[misc]
+            pass
+        for i, gate in gates.items():
+            gate.take(tokens[i])
+        taken.append(list(said))
+        expected = [
+            Gate(after(compiler, text, grammar), None, (VOCAB - 1,))
+            for grammar, text in zip(DIFFERENT, zip(*taken, strict=True), strict=True)
+        ]
+        assert [gate.finished for gate in gates.values()] == [gate.finished for gate in expected]
+        if not any(gate.finished for gate in expected):
+            # All of them, in another order, and fewer: as the rows of a step come and go.
+            for order in ([0, 1, 2], [2, 0, 1], [2, 0], [1]):
+                found, failed = masks.fill({i: gates[i] for i in order})
+                assert found is not None
+                assert (found.seq_ids, failed) == (tuple(order), {})
+                assert np.asarray(found.bits).tolist() == [mask(expected[i]) for i in order]
+    assert [gate.finished for gate in expected] == [True, True, False]
+    masks.close()
+
+
+def test_another_token_than_the_foreseen_one_counts(
+    compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
+) -> None:
+    filler, said = MaskFiller(), ids(tokenizer, "[1")
+    for token_id, other in zip(said, ids(tokenizer, "]["), strict=True):
+        looking(filler, {0: matcher}, lambda other=other: {0: other})  # type: ignore[misc]
+        matcher.take(token_id)
+        assert matcher.reached is None
+    assert mask(Gate(matcher, None)) == mask(Gate(after(compiler, said), None))
+    filler.close()
+
+
+def test_before_the_foreseen_token_is_taken_all_is_as_it_was(
+    compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
+) -> None:
+    filler, (opens, digit, closes) = MaskFiller(), ids(tokenizer, "[1]")
+    matcher.take(opens)
+    looking(filler, {0: matcher}, lambda: {0: closes})
+    assert not matcher.exhausted
+    looking(filler, {0: matcher}, lambda: {0: closes})
+    assert matcher.allows(digit)
+    assert mask(Gate(matcher, None)) == mask(Gate(after(compiler, [opens]), None))
+    filler.close()
+
+
+def test_a_foreseen_token_that_the_grammar_refuses_is_refused_when_it_is_taken(
+    compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
+) -> None:
+    filler, (bad,) = MaskFiller(), ids(tokenizer, "]")
+    with pytest.raises(InvalidGrammar) as expected:
+        after(compiler, [bad])
+    neighbour = compiler.compile(GRAMMAR)
+    (opens,) = ids(tokenizer, "[")
+    looking(filler, {0: matcher, 1: neighbour}, lambda: {0: bad, 1: opens})
+    neighbour.take(opens)
+    with pytest.raises(InvalidGrammar) as caught:
+        matcher.take(bad)
+    assert caught.value.message == expected.value.message
+    assert mask(Gate(neighbour, None)) == mask(Gate(after(compiler, [opens]), None))
+    filler.close()
+
+
+def test_tokens_that_end_a_text_or_are_not_certain_are_not_foreseen(
+    compiler: Compiler, tokenizer: Tokenizer
+) -> None:
+    filler, (opens, closes) = MaskFiller(), ids(tokenizer, "[]")
+    matchers = {i: after(compiler, [opens]) for i in range(3)}
+    awaited = {i: (matcher, (closes,) if i == 1 else ()) for i, matcher in matchers.items()}
+    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes}, WIDTH)
+    filler.settle()
+    assert [matcher.exhausted for matcher in matchers.values()] == [False] * 3
+    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes}, WIDTH)
+    filler.settle()
+    for matcher in matchers.values():
+        matcher.take(closes)
+    assert [matcher.reached is not None for matcher in matchers.values()] == [True, False, False]
+    assert [matcher.exhausted for matcher in matchers.values()] == [True] * 3
+    filler.close()
+
+
+def test_a_step_that_fails_teaches_nothing(compiler: Compiler, matcher: GrammarMatcher) -> None:
+    def tokens() -> Mapping[int, int]:
+        raise ValueError("the device is unwell")
+
+    filler = MaskFiller()
+    looking(filler, {0: matcher}, tokens)
+    assert mask(Gate(matcher, None)) == mask(Gate(after(compiler, []), None))
+    filler.close()
+
+
+@pytest.mark.requirement(63)
+def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler) -> None:
+    go = threading.Event()
+    filler = MaskFiller(lambda: Slow(go, 1))
+    matchers = [compiler.compile('start: "a"') for _ in range(2)]
+    words, failed = filler.fill(matchers, 4)
+    assert list(failed) == [1]
+    assert "too long" in failed[1]
+    assert words[0].tolist() == [7] * 4
+    # The thread that is busy still is left behind, with rows and matchers of its own.
+    again, failed = filler.fill(matchers[:1], 4)
+    assert failed == {}
+    assert again.tolist() == [[7] * 4]
+    go.set()
+    filler.close()
+
+
+@pytest.mark.requirement(63)
+def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other(
+    compiler: Compiler, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "FILL_S", 0.0)
+    opens, digit = ids(tokenizer, "[1")
+    workers = Slow(threading.Event(), 1)
+    filler = MaskFiller(lambda: workers)
+    matchers = {i: after(compiler, [opens]) for i in range(2)}
+    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, lambda: {0: digit, 1: digit}, 4)
+    assert workers.waits.wait(LIMIT_S)
+    filler.settle()
+    monkeypatch.undo()
+    for matcher in matchers.values():
+        matcher.take(digit)  # which was no slow token, only what follows is not known
+        assert not matcher.exhausted
+        assert matcher.allows(*ids(tokenizer, ","))
+    reached = [matcher.reached for matcher in matchers.values()]
+    assert [each and each.failed for each in reached] == [None, filling.TOO_SLOW]
+    assert reached[0] is not None
+    workers.go.set()
+    assert reached[0].words[0].tolist() == [7] * 4
+    assert mask(Gate(matchers[0].copy(), None)) == mask(Gate(after(compiler, [opens, digit]), None))
+    filler.close()
