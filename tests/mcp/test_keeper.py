@@ -137,6 +137,27 @@ async def test_a_server_that_is_not_ready_is_unavailable_and_its_tools_are_not_l
             manager.select(["My Box"])
 
 
+@pytest.mark.requirement(80)
+async def test_a_check_of_arguments_that_takes_too_long_is_given_up_and_holds_up_no_other_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vllm_mlx.mcp.manager.CHECK_S", 0.05)
+    box = Played()
+    # Items that are not alike are held against each other: the square of their number.
+    alike = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
+    box.listing = Listing((Tool(name="a", description="", parameters=alike),))
+    world = World(box)
+    async with world.managing(SERVER) as manager:
+        await settled(manager)
+        many = {"a": [{"x": i} for i in range(30_000)]}
+        slow = [asyncio.create_task(manager.execute("My_Box__a", many, caller="route")) for _ in range(3)]
+        outcome = await manager.execute("My_Box__a", {"a": [1, 2]}, caller="route")
+        assert outcome.text == "a within 9"
+        for task in slow:
+            with pytest.raises(InvalidRequest, match="too long to hold against them"):
+                await task
+
+
 async def test_new_tools_are_seen_without_a_new_connection() -> None:
     connection = Played()
     world = World(connection)

@@ -72,6 +72,7 @@ def test_a_schema_that_cannot_be_used_is_found(schema: dict[str, Any], told: str
         (obj(a={"$ref": "#/$defs/n"}) | {"$defs": {"n": {"type": "null"}}}, {"a": 1}, "not of type 'null'"),
         (obj(a={"$ref": "#/$defs/none"}), {"a": 1}, "leads nowhere"),
         (obj(a=obj(b={"type": "string"})), {"a": {"b": 1}}, "a.b: 1 is not of type"),
+        (obj(a={"multipleOf": 0.1}), {"a": 10**400}, "cannot be held against them"),
     ],
 )
 def test_arguments_that_break_the_schema_are_told_where(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
 
 import msgspec
 
+from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded
 from vllm_mlx.mcp.audit import Execution, record
@@ -17,6 +21,13 @@ from vllm_mlx.mcp.tools import SEPARATOR, OfferedTool, ServerHealth, Tool, ToolO
 
 MAX_CALLS_AT_ONCE = 32
 """Of one server; a slow one must not pile up calls."""
+
+CHECK_S: Final = 2.0
+"""How long the check of one call's arguments may take; unlike items of a long list take their square."""
+
+_CHECK_THREADS: Final = 2
+_CHECKS: Final = "vllm_mlx.mcp.schema"
+"""Imported on such a thread with the first call: it brings a library along."""
 
 
 class McpManager:
@@ -35,6 +46,7 @@ class McpManager:
             server.prefix: Keeper(server, clock=clock, pause=pause, connect=connect) for server in servers
         }
         self._running = dict.fromkeys(self._keepers, 0)
+        self._checks = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="mcp-checks")
 
     async def start(self) -> None:
         """Begin to connect to every server; waits for none."""
@@ -43,6 +55,7 @@ class McpManager:
 
     async def aclose(self) -> None:
         """Disconnect from all, and end the processes that were started."""
+        self._checks.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
 
     def servers(self) -> list[ServerHealth]:
@@ -156,8 +169,7 @@ class McpManager:
             raise Overloaded(f"Too many calls of the MCP server {keeper.server.name} run already.")
         self._running[prefix] += 1
         try:
-            # On a thread: a check of large arguments must not hold up streams.
-            problem = await asyncio.to_thread(_argument_problem, tool.parameters, arguments)
+            problem = await self._problem(tool, arguments, timeout_s)
             if problem is not None:
                 raise InvalidRequest(
                     f"arguments: {problem}", param="arguments", code="invalid_tool_arguments"
@@ -165,6 +177,17 @@ class McpManager:
             return await keeper.call(tool.name, arguments, timeout_s)
         finally:
             self._running[prefix] -= 1
+
+    async def _problem(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> str | None:
+        """What is wrong with the arguments. On threads of its own: a check of large ones holds up nothing."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                checking = await loop.run_in_executor(self._checks, import_module, _CHECKS)
+                work: partial[str | None] = partial(checking.argument_problem, tool.parameters, arguments)
+                return await run_bounded(self._checks, work, CHECK_S)
+        except (OutOfTime, TimeoutError):
+            return "the tool's schema takes too long to hold against them"
 
     def _find(self, name: str) -> tuple[Keeper, Tool]:
         shown = name if len(name) <= 100 else name[:100] + "..."
@@ -184,9 +207,3 @@ class McpManager:
 
     def _named(self, name: str) -> Keeper | None:
         return next((k for k in self._keepers.values() if name in (k.server.name, k.server.prefix)), None)
-
-
-def _argument_problem(schema: dict[str, Any], arguments: dict[str, Any]) -> str | None:
-    from vllm_mlx.mcp.schema import argument_problem  # noqa: PLC0415  (jsonschema; paid for by the first call)
-
-    return argument_problem(schema, arguments)

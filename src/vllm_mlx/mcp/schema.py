@@ -88,6 +88,8 @@ def argument_error(schema: dict[str, Any], arguments: dict[str, Any]) -> Validat
         raise CannotCheck("the tool's schema is too complex to check them") from None
     except Unresolvable:
         raise CannotCheck("the tool's schema has a reference that leads nowhere") from None
+    except Exception as error:  # noqa: BLE001  (a number beyond floats, for one; the library fails as it likes)
+        raise CannotCheck(f"the tool's schema cannot be held against them ({type(error).__name__})") from None
 
 
 def _sentence(error: ValidationError) -> str:

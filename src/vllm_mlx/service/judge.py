@@ -15,9 +15,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal, NoReturn, get_args
 
+from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.events import Event, Finished, ToolCallDelta, ToolCallStart
 from vllm_mlx.core.tools import ToolSpec
-from vllm_mlx.service.bounded import OutOfTime, run_bounded
 
 log = logging.getLogger(__name__)
 

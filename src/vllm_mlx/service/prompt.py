@@ -11,9 +11,9 @@ import msgspec
 
 from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.errors import InvalidRequest, Overloaded
 from vllm_mlx.core.requests import ChatInput, TextInput, TokenInput
-from vllm_mlx.service.bounded import OutOfTime, run_bounded
 
 T = TypeVar("T")
 WORKERS = 2

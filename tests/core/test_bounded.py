@@ -13,10 +13,10 @@ from tests.fakes.chat_tokenizer import save_text_side
 
 from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Text
 from vllm_mlx.core.requests import ChatInput
-from vllm_mlx.service.bounded import OutOfTime, run_bounded
 from vllm_mlx.service.prompt import PromptBuilder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(80)]
