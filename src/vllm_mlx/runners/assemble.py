@@ -72,7 +72,7 @@ def assemble(
         in_place=None if on_cpu else InPlacePool,
     )
     mx.clear_cache()
-    max_model_len = engine.max_model_len or loaded.manifest.max_model_len
+    max_model_len = _context(engine, loaded.manifest.max_model_len)
     sampler = (new_sampler or BatchSampler)(vocab_size)
     if not isinstance(found, PagedPlan):
         log.warning("%s runs one sequence at a time: %s", loaded.manifest.model_type, found.reason)
@@ -96,6 +96,14 @@ def assemble(
     if engine.warm_up:
         warm_up(runner, shapes)
     return runner
+
+
+def _context(engine: EngineConfig, own_len: int) -> int:
+    """The context asked for; the model's own if none is."""
+    wanted = engine.max_model_len or own_len
+    if wanted > own_len:
+        log.warning("a context of %d is more than the model's %d: beyond it texts may decay", wanted, own_len)
+    return wanted
 
 
 def _pools(plan: PagedPlan, blocks: int, block_size: int, new_pool: NewPool) -> list[PagedCache]:

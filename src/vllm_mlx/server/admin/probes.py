@@ -62,7 +62,7 @@ def routes(service: ModelService) -> APIRouter:
     @router.get("/get_server_info")
     @router.get("/server_info")
     async def server_info() -> ServerInfo:
-        """What is served and how much fits; /get_server_info is the same."""
+        """What is served and how much fits; /server_info and /get_server_info are the same."""
         card, status = service.models()[0], service.status()
         return ServerInfo(
             model_path=card.root,
@@ -76,7 +76,7 @@ def routes(service: ModelService) -> APIRouter:
     @router.get("/get_model_info")
     @router.get("/model_info")
     async def model_info() -> ModelInfo:
-        """The served model; /get_model_info is the same."""
+        """The served model; /model_info and /get_model_info are the same."""
         card = service.models()[0]
         return ModelInfo(
             model_path=card.root,
