@@ -39,7 +39,7 @@ from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 from vllm_mlx.models.source import DEMO, resolve_model
 from vllm_mlx.parsing.detect import detect_format
 from vllm_mlx.parsing.stream import OutputParser
-from vllm_mlx.runners.base import Capabilities, Runner, StepPlan, StepResult
+from vllm_mlx.runners.base import Capabilities, Runner, StepPlan, StepResult, TokenMask
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.openai.chat_encode import ChatEncoder, ChatStream
 from vllm_mlx.server.openai.envelope import Envelope
@@ -84,6 +84,13 @@ class InstantStep:
 
     result: StepResult
     wait: Callable[[], None]
+
+    def sample(self, mask: TokenMask | None) -> None:
+        """Nothing here waits for a mask."""
+
+    def peek(self) -> dict[int, int]:
+        """Nothing is foretold."""
+        return {}
 
     def read(self) -> StepResult:
         """What was known when it was submitted."""

@@ -76,6 +76,9 @@ class ScriptedStep:
             logprob = token.logprob and Logprob(said, token.logprob.logprob)
             self.result.sampled[seq_id] = SampledToken(said, logprob)
 
+    def peek(self) -> dict[int, int]:
+        return {}  # masks decide what is said only with `sample`
+
     def read(self) -> StepResult:
         return self.result
 

@@ -44,6 +44,16 @@ class ToolServers(msgspec.Struct, frozen=True):
     servers: dict[str, ToolServer]
 
 
+class ToolCallCounts(msgspec.Struct, frozen=True):
+    """Calls that the model made, by whether they fit the tools of their requests."""
+
+    valid: int
+    invalid_arguments: int
+    unknown_tool: int
+    cut_off: int
+    unchecked: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """What the server is doing; nothing of a model that is not loaded, or of tools where there are none."""
 
@@ -58,6 +68,7 @@ class Status(msgspec.Struct, frozen=True):
     output_format: str | UnsetType = UNSET
     tool_call_parser: ChosenParser | UnsetType = UNSET
     reasoning_parser: ChosenParser | UnsetType = UNSET
+    tool_calls: ToolCallCounts | UnsetType = UNSET
     runner: ModelPath | UnsetType = UNSET
     engine: EngineStats | UnsetType = UNSET
     engine_health: EngineState | UnsetType = UNSET
