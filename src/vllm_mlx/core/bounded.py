@@ -81,10 +81,14 @@ class _Job(Generic[T]):
                     raise OutOfTime
                 self._thread = threading.get_ident()
                 self._started_at = time.monotonic()
+            struck = False
             try:
                 return self._work()
+            except _Interrupt:
+                struck = True
+                raise
             finally:
-                self._end()
+                self._end(struck=struck)
         except _Interrupt:
             raise OutOfTime from None
 
@@ -95,10 +99,12 @@ class _Job(Generic[T]):
                 _raise_in(self._thread, _Interrupt)
             self._interrupted = True
 
-    def _end(self) -> None:
+    def _end(self, *, struck: bool) -> None:
         with self._lock:
-            if self._thread is not None and self._interrupted:
-                _raise_in(self._thread, None)  # what has not struck yet must not strike the thread's next job
+            # What has not struck yet must not strike the thread's next job. Only then: taking back nothing
+            # leaves CPython 3.11 with a flag that no thread clears, and `sys.settrace` never ends.
+            if self._thread is not None and self._interrupted and not struck:
+                _raise_in(self._thread, None)
             self._thread = None
 
 
