@@ -1,10 +1,12 @@
 """What a grammar costs: tokens a second of rows of which none, one or all are constrained, taking turns.
 
-    python benchmarks/constrained.py [MODEL_DIR] [--rows 1 16 64] [--prompt 100] [--tokens 64] [--rounds 3]
+    python -m benchmarks.constrained [MODEL_DIR] [--rows 1 16 64] [--prompt 100] [--tokens 64] [--rounds 9]
 
-All rows of a round arrive together and generate as many tokens each; the prompts are random and share
-nothing. `decode` counts the time after every row has its first token, `first` is the time until then, both
-the median of the rounds. `mask` is what one call for the masks of all rows takes, by itself.
+All rows of a turn arrive together and generate as many tokens each; the prompts are random and share
+nothing. `decode` counts the time after every row has its first token, `first` is the time until then.
+Shared machines change their speed within seconds: so turns are short, each is compared with the mean of the
+free turns before and after it, and what is printed are medians of that. `mask` is what one call for the
+masks of all rows takes, by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
@@ -80,6 +83,21 @@ def turn(engine: EngineLoop, prompts: list[list[int]], constrained: int, tokens:
     return after / (ended - filled), filled - begun
 
 
+def compared(
+    measured: Callable[[int], tuple[float, float]], constrained: int, rounds: int
+) -> list[tuple[float, float, float, float]]:
+    """For each round tokens a second, their ratio to free ones, seconds to the first, and how much later."""
+    results = []
+    before = measured(0)
+    for _ in range(rounds):
+        decode, first = measured(constrained)
+        after = measured(0)
+        free, begun = ((a + b) / 2 for a, b in zip(before, after, strict=True))
+        results.append((decode, decode / free, first, first - begun))
+        before = after
+    return results
+
+
 def mask_time(grammars: Grammars, vocab_size: int, rows: int, calls: int = 200) -> float:
     """Seconds a call for the masks of so many rows."""
     compilation = grammars.begin(GRAMMAR)
@@ -107,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--prompt", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
     folder = args.folder or resolve_model("demo", offline=True)
     config = EngineConfig(max_model_len=args.prompt + args.tokens + 16)
@@ -125,24 +143,25 @@ def main() -> None:
     )
     engine = EngineLoop(runner, config, cache, grammars=grammars)
     chance = np.random.default_rng(0)
+
+    def measured(rows: int, constrained: int) -> tuple[float, float]:
+        prompts = chance.integers(0, min(500, vocab_size), (rows, args.prompt)).tolist()
+        return turn(engine, prompts, constrained, args.tokens)
+
     for rows in args.rows:
-        found: dict[int, list[tuple[float, float]]] = {k: [] for k in dict.fromkeys((0, 1, rows))}
-        for turn_number in range(args.rounds + 1):
-            for constrained, results in found.items():
-                prompts = chance.integers(0, min(500, vocab_size), (rows, args.prompt)).tolist()
-                result = turn(engine, prompts, constrained, args.tokens)
-                if turn_number:  # the first round warms up
-                    results.append(result)
-        free, first = (statistics.median(values) for values in zip(*found[0], strict=True))
+        for constrained in (0, 1, rows):  # warms up
+            measured(rows, constrained)
         per_call = mask_time(grammars, vocab_size, rows)
         print(
             f"rows {rows}: mask {1e6 * per_call:.0f} us a step, {1e6 * per_call / rows:.1f} us a row and step"
         )
-        for constrained, results in found.items():
-            decode, begun = (statistics.median(values) for values in zip(*results, strict=True))
+        for constrained in dict.fromkeys((1, rows)):
+            results = compared(lambda k, rows=rows: measured(rows, k), constrained, args.rounds)  # type: ignore[misc]
+            decode, ratio, first, later = (statistics.median(values) for values in zip(*results, strict=True))
+            low, high = (statistics.quantiles((each[1] for each in results), n=4)[i] for i in (0, 2))
             print(
-                f"  {constrained:3} constrained: decode {decode:8.1f} tok/s ({decode / free:.3f} of free), "
-                f"first {1e3 * begun:7.1f} ms ({1e3 * (begun - first):+.1f})",
+                f"  {constrained:3} constrained: decode {decode:8.1f} tok/s, {ratio:.3f} of free (half of "
+                f"the turns {low:.3f} to {high:.3f}), first {1e3 * first:7.1f} ms ({1e3 * later:+.1f})",
                 flush=True,
             )
     engine.close()

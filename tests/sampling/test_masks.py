@@ -13,7 +13,7 @@ from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.steps import RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling import batch
 from vllm_mlx.sampling.batch import Sampler
-from vllm_mlx.sampling.masks import RowMask, rule_out
+from vllm_mlx.sampling.masks import MaskTable, RowMask, rule_out
 
 VOCAB = 1037
 
@@ -23,6 +23,11 @@ def packed(allowed: list[set[int]], extra_words: int = 0) -> np.ndarray:
     for i, ids in enumerate(allowed):
         bits[i, list(ids)] = 1
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
+
+
+def bound_to(rows: list[int], allowed: list[set[int]]) -> RowMask:
+    words = packed(allowed)
+    return RowMask(rows, words, [each.tobytes() for each in words])
 
 
 def drawn(logits: np.ndarray, rows: list[RowSampling], mask: RowMask | None) -> list[SampledToken | RowFault]:
@@ -65,13 +70,13 @@ def test_bound_rows_draw_what_is_allowed_and_free_rows_what_they_would_draw_alon
     rows = [row(params, seed=seed + i, prompt=(1, 2), output=(3,)) for i, (params, _) in enumerate(chosen)]
     bound = [i for i, (_, binds) in enumerate(chosen) if binds]
     allowed = [set(rng.integers(0, VOCAB, rng.integers(1, 40)).tolist()) for _ in bound]
-    mask = RowMask(bound, packed(allowed)) if bound else None
+    mask = bound_to(bound, allowed) if bound else None
     together = drawn(logits, rows, mask)
     for i, each in enumerate(together):
         assert isinstance(each, SampledToken)
         if i in bound:
             assert each.token_id in allowed[bound.index(i)]
-            alone = RowMask([0], packed([allowed[bound.index(i)]]))
+            alone = bound_to([0], [allowed[bound.index(i)]])
             assert [each] == drawn(logits[i : i + 1], [rows[i]], alone)
         else:
             assert [each] == drawn(logits[i : i + 1], [rows[i]], None)
@@ -83,9 +88,7 @@ def test_a_row_that_is_drawn_again_keeps_its_mask(monkeypatch: pytest.MonkeyPatc
     logits = np.random.default_rng(2).normal(size=(6, VOCAB)).astype(np.float32)
     allowed = {*range(100, 300)}
     sampler = Sampler(VOCAB)
-    pending = sampler.sample_lazy(
-        mx.array(logits), sampler.prepare(rows), RowMask([1, 2, 5], packed([allowed] * 3))
-    )
+    pending = sampler.sample_lazy(mx.array(logits), sampler.prepare(rows), bound_to([1, 2, 5], [allowed] * 3))
     result = pending.read()
     assert {1, 2, 5} & set(pending.redrawn)
     for i in (1, 2, 5):
@@ -97,7 +100,7 @@ def test_a_row_that_is_drawn_again_keeps_its_mask(monkeypatch: pytest.MonkeyPatc
 def test_logprobs_stay_those_of_the_model() -> None:
     logits = np.random.default_rng(3).normal(size=(1, VOCAB)).astype(np.float32)
     rows = [row(SamplingParams(temperature=0.0, logprobs=1))]
-    (token,) = drawn(logits, rows, RowMask([0], packed([{9}])))
+    (token,) = drawn(logits, rows, bound_to([0], [{9}]))
     assert isinstance(token, SampledToken)
     assert token.logprob is not None
     expected = logits[0, 9] - np.log(np.exp(logits[0]).sum())
@@ -109,6 +112,60 @@ def test_logprobs_stay_those_of_the_model() -> None:
 def test_a_row_without_any_allowed_token_is_at_fault_alone() -> None:
     logits = np.zeros((2, VOCAB), np.float32)
     rows = [row(SamplingParams(temperature=0.0)), row(SamplingParams(temperature=0.0))]
-    first, second = drawn(logits, rows, RowMask([1], packed([set()])))
+    first, second = drawn(logits, rows, bound_to([1], [set()]))
     assert isinstance(first, SampledToken)
     assert isinstance(second, RowFault)
+
+
+def bits_of(table: MaskTable, mask: RowMask, count: int) -> list[list[int]]:
+    """What so many rows get from a table; a place that the mask does not name may have anything."""
+    bits = table.place(mask).of(range(count))
+    assert bits is not None
+    words: list[list[int]] = np.array(bits).tolist()
+    return words
+
+
+@pytest.mark.requirement(63)
+@given(
+    steps=st.lists(
+        st.lists(st.tuples(st.integers(0, 9), st.integers(0, 14)), min_size=1, max_size=8), max_size=12
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_mask_that_is_known_is_the_mask_that_was_brought(steps: list[list[tuple[int, int]]]) -> None:
+    table = MaskTable(4)  # so few that masks come, go and come back, and that one step needs more of them
+    for step in steps:
+        wanted = dict(step)  # by row the only id that it may sample
+        mask = bound_to(list(wanted), [{token_id} for token_id in wanted.values()])
+        everything = [0xFFFFFFFF] * mask.words.shape[1]
+        expected = [packed([{wanted[i]}])[0].tolist() if i in wanted else everything for i in range(10)]
+        assert bits_of(table, mask, 10) == expected
+
+
+def test_masks_that_were_placed_stay_what_they_are_when_others_take_their_slots() -> None:
+    table = MaskTable(2)
+    first = table.place(bound_to([0, 1], [{1}, {2}]))
+    for token_id in range(3, 9):
+        table.place(bound_to([0, 1], [{token_id}, {token_id + 100}]))
+    bits = first.of([0, 1])
+    assert bits is not None
+    assert np.array(bits).tolist() == packed([{1}, {2}]).tolist()
+
+
+def test_a_step_that_fails_leaves_no_masks_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler(VOCAB)
+    rows = [row(SamplingParams(temperature=0.0))]
+    logits = mx.array(np.arange(VOCAB, dtype=np.float32)[None])
+    pending = sampler.sample_lazy(logits, sampler.prepare(rows), bound_to([0], [{5}]))
+
+    def fail(*arrays: object) -> None:
+        raise RuntimeError("the device is unwell")
+
+    monkeypatch.setattr(mx, "async_eval", fail)
+    with pytest.raises(RuntimeError):
+        pending.submit()
+    monkeypatch.undo()
+    brought = RowMask([0], packed([{7}]), [packed([{5}])[0].tobytes()])  # under the name that was lost
+    (token,) = sampler.sample_lazy(logits, sampler.prepare(rows), brought).read()
+    assert isinstance(token, SampledToken)
+    assert token.token_id == 7

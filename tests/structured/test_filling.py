@@ -188,16 +188,41 @@ def test_a_step_that_fails_teaches_nothing(compiler: Compiler, matcher: GrammarM
 
 
 @pytest.mark.requirement(63)
+def test_masks_of_one_name_are_one_mask(compiler: Compiler, tokenizer: Tokenizer) -> None:
+    masks, named = Masks(VOCAB), dict[object, list[int]]()
+    closing = VOCAB - 1
+    texts = [DIFFERENT[grammar][:taken] for grammar in DIFFERENT for taken in range(7)]
+    for foreseen in (False, True):
+        gates = {}
+        for i, text in enumerate(texts):
+            *before, last = ids(tokenizer, text) or [None]
+            ending = (closing,) if i % 2 else ()
+            gates[i] = Gate(after(compiler, before, list(DIFFERENT)[i // 7]), None, ending)
+            if last is not None and foreseen:
+                with masks.looking_ahead({i: gates[i]}, lambda i=i, last=last: {i: last}):  # type: ignore[misc]
+                    pass
+            if last is not None:
+                gates[i].take(last)
+        found, failed = masks.fill(gates)
+        assert found is not None
+        assert not failed
+        for name, bits in zip(found.names, np.asarray(found.bits).tolist(), strict=True):
+            assert named.setdefault(name, bits) == bits
+    assert 3 < len(named) < len(texts)  # both ways give the same names, and some places are alike
+    masks.close()
+
+
+@pytest.mark.requirement(63)
 def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler) -> None:
     go = threading.Event()
     filler = MaskFiller(lambda: Slow(go, 1))
     matchers = [compiler.compile('start: "a"') for _ in range(2)]
-    words, failed = filler.fill(matchers, 4)
+    words, _, failed = filler.fill(matchers, 4)
     assert list(failed) == [1]
     assert "too long" in failed[1]
     assert words[0].tolist() == [7] * 4
     # The thread that is busy still is left behind, with rows and matchers of its own.
-    again, failed = filler.fill(matchers[:1], 4)
+    again, _, failed = filler.fill(matchers[:1], 4)
     assert failed == {}
     assert again.tolist() == [[7] * 4]
     go.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
@@ -50,10 +51,13 @@ class TokenMask:
         seq_ids: R of them.
         bits: (R, W) of unsigned 32-bit words; bit i % 32 of word i // 32 is set where token i is allowed. The
             words cover the vocabulary, and maybe more.
+        names: R of them. Rows of one name, of this mask and of every other one of the same engine, have the
+            same bits.
     """
 
     seq_ids: tuple[int, ...]
     bits: memoryview
+    names: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True, slots=True)

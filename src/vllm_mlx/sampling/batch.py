@@ -18,7 +18,8 @@ depend on the other rows of its batch, on their number or on its place among the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -30,7 +31,7 @@ from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
 from vllm_mlx.core.steps import Logprob, RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling.filters import Draw, Filters, draw_filtered, draw_greedy, draw_unfiltered
 from vllm_mlx.sampling.logprobs import NOT_NUMBERS, PendingLogprobs, logprobs
-from vllm_mlx.sampling.masks import RowMask, rule_out
+from vllm_mlx.sampling.masks import MaskTable, PlacedMask, RowMask, rule_out
 from vllm_mlx.sampling.offsets import Offsets, build_offsets
 from vllm_mlx.sampling.penalties import Histories, Penalties, is_penalised
 from vllm_mlx.sampling.seeds import row_keys
@@ -84,7 +85,7 @@ class Prepared:
     keys: mx.array | None
     penalties: Penalties | None
     offsets: Offsets | None
-    mask: RowMask | None = None
+    mask: PlacedMask | None = None
 
     def in_full(self, indices: Sequence[int], vocab_size: int) -> Prepared:
         """Some of the rows, with all that belongs to them, to be drawn from a full sort."""
@@ -110,11 +111,17 @@ class PendingSample:
         may_redraw: `read` may find that a row's filters keep more than the candidates that were looked at
             and draw it again from a full sort; its token on the device is then not the one returned.
         redrawn: after `read`, the rows of which that is so.
+
+    Args:
+        on_failure: called when it cannot be computed, before that is raised.
     """
 
-    def __init__(self, logits: mx.array, prepared: Prepared) -> None:
+    def __init__(
+        self, logits: mx.array, prepared: Prepared, on_failure: Callable[[], None] = lambda: None
+    ) -> None:
         self._logits = logits
         self._prepared = prepared
+        self._on_failure = on_failure
         self._arrays = _graph(logits, prepared)
         self.token_ids = self._arrays.token_ids
         self.may_redraw = self._arrays.may_redraw
@@ -123,7 +130,8 @@ class PendingSample:
 
     def submit(self) -> None:
         """Start computing without waiting."""
-        mx.async_eval(self._arrays.wanted)  # type: ignore[no-untyped-call]
+        with self._telling_of_failure():
+            mx.async_eval(self._arrays.wanted)  # type: ignore[no-untyped-call]
 
     def peek(self) -> list[int | None]:
         """Wait for the tokens, once submitted; None for rows that are at fault, or may be drawn again.
@@ -139,7 +147,8 @@ class PendingSample:
 
     def read(self) -> list[SampledToken | RowFault]:
         """Wait for the step; for each row in order its token, or what is wrong with it."""
-        mx.eval(self._arrays.wanted)
+        with self._telling_of_failure():
+            mx.eval(self._arrays.wanted)
         token_ids = self._token_ids()
         entries = self._read_logprobs(token_ids)
         result: list[SampledToken | RowFault] = [
@@ -149,6 +158,14 @@ class PendingSample:
         if again:
             self._redraw(again, token_ids, result)
         return result
+
+    @contextmanager
+    def _telling_of_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            self._on_failure()
+            raise
 
     def _words(self) -> np.ndarray[Any, Any]:
         if self._host is None:
@@ -191,9 +208,10 @@ class PendingSample:
 class Sampler:
     """Samples the rows of a step.
 
-    Between steps it holds the last step's settings as arrays, and of the requests one thing: which tokens the
-    texts of its penalised rows hold (`penalties.Histories`), so that a long text costs a step no more than a
-    short one. That changes no token: what is not found there is made again from the rows' lists.
+    Between steps it holds the last step's settings as arrays, the masks that were used last
+    (`masks.MaskTable`), and of the requests one thing: which tokens the texts of its penalised rows hold
+    (`penalties.Histories`), so that a long text costs a step no more than a short one. That changes no token:
+    what is not found there is made again from what the rows bring.
 
     Args:
         vocab_size: ids below it may be sampled; further columns of the logits (padding) are not looked at.
@@ -206,6 +224,7 @@ class Sampler:
         self._settings: tuple[tuple[SamplingParams, ...], bool] | None = None
         self._tiles: tuple[_Tile, ...] = ()
         self._histories = Histories(vocab_size)
+        self._masks = MaskTable()
 
     def sample(
         self, logits: mx.array, rows: Sequence[RowSampling], *, full_sort: bool = False
@@ -224,7 +243,9 @@ class Sampler:
         if logits.ndim != 2 or logits.shape[0] != len(prepared.rows) or logits.shape[1] < self._vocab_size:
             raise ValueError(f"logits of shape {logits.shape} do not fit {len(prepared.rows)} rows")
         logits = logits[:, : self._vocab_size] if logits.shape[1] > self._vocab_size else logits
-        return PendingSample(logits, prepared if mask is None else replace(prepared, mask=mask))
+        if mask is not None:
+            prepared = replace(prepared, mask=self._masks.place(mask))
+        return PendingSample(logits, prepared, self._masks.clear)
 
     def prepare(
         self,

@@ -51,6 +51,7 @@ class Foreseen(NamedTuple):
     Attributes:
         words: (R, W) masks of several matchers, all of the place behind their tokens.
         row: its own among them.
+        digest: of its mask.
         refused: why the grammar does not go on with the token.
         failed: why there is no mask.
     """
@@ -58,6 +59,7 @@ class Foreseen(NamedTuple):
     token_id: int
     words: Words
     row: int
+    digest: bytes
     refused: str | None = None
     failed: str | None = None
 

@@ -46,22 +46,26 @@ class Masks:
         if not asked:
             return None, {}
         seq_ids, rules = tuple(asked), tuple(asked.values())
-        words, failures = self._by_grammar(rules)
+        words, digests, failures = self._by_grammar(rules)
         failed = {seq_ids[row]: why for row, why in failures.items()}
         end, bit = divmod(self._vocab_size, 32)
         words[:, end] &= ~np.uint32(1 << bit)
-        for i, rule in enumerate(rules):
+        for row, rule in zip(words, rules, strict=True):
             if rule.only is not None:
-                words[i] = 0
-                _set(words[i], (rule.only,))
+                row[:] = 0
+                _set(row, (rule.only,))
                 continue
             if rule.also:
-                _set(words[i], rule.also)
+                _set(row, rule.also)
             if rule.never:
-                _clear(words[i], rule.never)
+                _clear(row, rule.never)
         for i in np.flatnonzero(words.max(axis=1) == 0).tolist():
             failed.setdefault(seq_ids[i], _NOTHING)
-        return TokenMask(seq_ids, memoryview(cast(Any, words))), failed
+        names = tuple(
+            rule.only if rule.only is not None else (digest, rule.also, rule.never)
+            for rule, digest in zip(rules, digests, strict=True)
+        )
+        return TokenMask(seq_ids, memoryview(cast(Any, words)), names), failed
 
     @contextmanager
     def looking_ahead(self, gates: Mapping[int, Gate], tokens: Tokens) -> Iterator[None]:
@@ -90,31 +94,31 @@ class Masks:
         if self._filler is not None:
             self._filler.close()
 
-    def _by_grammar(self, rules: Sequence[Allowed]) -> tuple[Words, dict[int, str]]:
-        """What the matchers of rules allow, all ones where there is none; rows that failed, and why."""
+    def _by_grammar(self, rules: Sequence[Allowed]) -> tuple[Words, Sequence[bytes | None], dict[int, str]]:
+        """What the matchers of rules allow, all ones where there is none, as in `filling.Filled`."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
         reached = [None if matcher is None else matcher.reached for matcher in matchers]
+        digests = [None if each is None else each.digest for each in reached]
         failed = {i: each.failed for i, each in enumerate(reached) if each is not None and each.failed}
         if reached[0] is not None and _is_made_of(reached[0].words, reached):
-            return reached[0].words, failed
-        missing = [
-            (i, matcher)
-            for i, (matcher, each) in enumerate(zip(matchers, reached, strict=True))
-            if matcher is not None and each is None
-        ]
-        places = [i for i, _ in missing]
-        filled = np.zeros((0, self._width), np.uint32)
-        if missing:
-            filled, late = self._threads().fill([matcher for _, matcher in missing], self._width)
-            failed |= {places[row]: why for row, why in late.items()}
-        if len(missing) == len(rules):
-            return filled, failed
+            return reached[0].words, digests, failed
         words = np.full((len(rules), self._width), _ALL)
-        words[places] = filled
         for row, each in zip(words, reached, strict=True):
             if each is not None:
                 row[:] = each.words[each.row]
-        return words, failed
+        missing = {
+            i: matcher
+            for i, (matcher, each) in enumerate(zip(matchers, reached, strict=True))
+            if matcher is not None and each is None
+        }
+        if missing:
+            filled = self._threads().fill(list(missing.values()), self._width)
+            places = list(missing)
+            words[places] = filled.words
+            for place, digest in zip(places, filled.digests, strict=True):
+                digests[place] = digest
+            failed |= {places[row]: why for row, why in filled.failed.items()}
+        return words, digests, failed
 
     def _threads(self) -> MaskFiller:
         if self._filler is None:
