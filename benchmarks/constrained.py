@@ -25,6 +25,7 @@ import msgspec
 import numpy as np
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
+from vllm_mlx.core.heap import keep_what_is_there
 from vllm_mlx.core.sampling import NEUTRAL
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.wire import EngineRequest
@@ -142,6 +143,7 @@ def main() -> None:
         f"{runner.capabilities.overlap}, mlx {mx.__version__}, commit {commit.stdout.strip()}"
     )
     engine = EngineLoop(runner, config, cache, grammars=grammars)
+    keep_what_is_there()  # as `serve` does
     chance = np.random.default_rng(0)
 
     def measured(rows: int, constrained: int) -> tuple[float, float]:

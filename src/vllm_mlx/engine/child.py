@@ -16,6 +16,7 @@ from typing import Final, cast
 
 import zmq
 
+from vllm_mlx.core.heap import keep_what_is_there
 from vllm_mlx.engine.frames import (
     Close,
     Hello,
@@ -105,6 +106,7 @@ def main() -> int:
                 if launch.grammars_ahead:
                     grammars.prepare()
                 engine = EngineLoop(runner, launch.engine, launch.cache, grammars=grammars)
+                keep_what_is_there()
                 link.tell(Loaded(engine.info))
                 serve(engine, link, link.tell)
         except Exception:

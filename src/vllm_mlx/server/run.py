@@ -17,6 +17,7 @@ import uvicorn
 
 from vllm_mlx.config import AccessConfig, ServerConfig
 from vllm_mlx.core.errors import AppError
+from vllm_mlx.core.heap import keep_what_is_there
 from vllm_mlx.server.access.stack import exposure
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.connection import PatientConnection
@@ -150,6 +151,7 @@ class DrainingServer(uvicorn.Server):
         """A server whose model cannot be loaded is of no use: end it, and say why."""
         try:
             await self._service.loaded()
+            keep_what_is_there()
             _say(f"Ready to serve {self._service.models()[0].id}; Ctrl-C ends it.")
         except AppError as error:
             if not self.should_exit:

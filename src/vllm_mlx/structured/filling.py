@@ -23,8 +23,11 @@ FILL_S: Final = 2.0
 then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
 the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
 _LEAVE_S: Final = 2.0
-_THREADS: Final = max(1, min(8, (os.cpu_count() or 2) // 2))
-"""More would only wait for work, and take the cores of the thread that submits the forward meanwhile."""
+_THREADS: Final = max(1, min(4, (os.cpu_count() or 2) // 2))
+"""A usual step of 64 rows is a millisecond for one thread. More would mostly wait for work, which takes cores
+from the thread that submits the forward meanwhile; a few are there for the rare masks of milliseconds."""
+_FEW: Final = 4
+"""So many matchers take their tokens sooner than another thread could be woken to do it."""
 TOO_SLOW: Final = "what the grammar allows next takes too long to find out"
 
 
@@ -223,6 +226,8 @@ class _Library:
         self._executor = LLExecutor(_THREADS)
 
     def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
+        if len(steps) <= _FEW:
+            return [raw.consume_token(token_id) for raw, token_id in steps]
         return list(self._executor.consume_token_par(list(steps)))
 
     def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
