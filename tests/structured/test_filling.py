@@ -20,7 +20,7 @@ from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher, Words
 from vllm_mlx.structured.masks import Masks
 
 VOCAB = 1000
-WIDTH = -(-(VOCAB + 1) // 32)
+NARROW = 127  # tokens, so that a mask has four words
 GRAMMAR = 'start: "[" (/[0-9]/ ("," /[0-9]/)*)? "]"'
 DIFFERENT = {GRAMMAR: "[1,2,3]", "start: /[a-c]{7}/": "abcabca", "start: /(x|y[0-9]+z)+/": "xxy12zx"}
 
@@ -50,7 +50,7 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def looking(
     filler: MaskFiller, matchers: Mapping[int, GrammarMatcher], tokens: Callable[[], Mapping[int, int]]
 ) -> None:
-    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, tokens, WIDTH)
+    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, tokens)
     filler.settle()
 
 
@@ -120,7 +120,7 @@ def test_a_token_that_was_foreseen_leads_where_it_always_leads(
 def test_another_token_than_the_foreseen_one_counts(
     compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
 ) -> None:
-    filler, said = MaskFiller(), ids(tokenizer, "[1")
+    filler, said = MaskFiller(VOCAB), ids(tokenizer, "[1")
     for token_id, other in zip(said, ids(tokenizer, "]["), strict=True):
         looking(filler, {0: matcher}, lambda other=other: {0: other})  # type: ignore[misc]
         matcher.take(token_id)
@@ -132,7 +132,7 @@ def test_another_token_than_the_foreseen_one_counts(
 def test_before_the_foreseen_token_is_taken_all_is_as_it_was(
     compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
 ) -> None:
-    filler, (opens, digit, closes) = MaskFiller(), ids(tokenizer, "[1]")
+    filler, (opens, digit, closes) = MaskFiller(VOCAB), ids(tokenizer, "[1]")
     matcher.take(opens)
     looking(filler, {0: matcher}, lambda: {0: closes})
     assert not matcher.exhausted
@@ -145,7 +145,7 @@ def test_before_the_foreseen_token_is_taken_all_is_as_it_was(
 def test_a_foreseen_token_that_the_grammar_refuses_is_refused_when_it_is_taken(
     compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
 ) -> None:
-    filler, (bad,) = MaskFiller(), ids(tokenizer, "]")
+    filler, (bad,) = MaskFiller(VOCAB), ids(tokenizer, "]")
     with pytest.raises(InvalidGrammar) as expected:
         after(compiler, [bad])
     neighbour = compiler.compile(GRAMMAR)
@@ -162,13 +162,13 @@ def test_a_foreseen_token_that_the_grammar_refuses_is_refused_when_it_is_taken(
 def test_tokens_that_end_a_text_or_are_not_certain_are_not_foreseen(
     compiler: Compiler, tokenizer: Tokenizer
 ) -> None:
-    filler, (opens, closes) = MaskFiller(), ids(tokenizer, "[]")
+    filler, (opens, closes) = MaskFiller(VOCAB), ids(tokenizer, "[]")
     matchers = {i: after(compiler, [opens]) for i in range(3)}
     awaited = {i: (matcher, (closes,) if i == 1 else ()) for i, matcher in matchers.items()}
-    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes}, WIDTH)
+    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes})
     filler.settle()
     assert [matcher.exhausted for matcher in matchers.values()] == [False] * 3
-    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes}, WIDTH)
+    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes})
     filler.settle()
     for matcher in matchers.values():
         matcher.take(closes)
@@ -181,7 +181,7 @@ def test_a_step_that_fails_teaches_nothing(compiler: Compiler, matcher: GrammarM
     def tokens() -> Mapping[int, int]:
         raise ValueError("the device is unwell")
 
-    filler = MaskFiller()
+    filler = MaskFiller(VOCAB)
     looking(filler, {0: matcher}, tokens)
     assert mask(Gate(matcher, None)) == mask(Gate(after(compiler, []), None))
     filler.close()
@@ -215,14 +215,14 @@ def test_masks_of_one_name_are_one_mask(compiler: Compiler, tokenizer: Tokenizer
 @pytest.mark.requirement(63)
 def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler) -> None:
     go = threading.Event()
-    filler = MaskFiller(lambda: Slow(go, 1))
+    filler = MaskFiller(NARROW, lambda: Slow(go, 1))
     matchers = [compiler.compile('start: "a"') for _ in range(2)]
-    words, _, failed = filler.fill(matchers, 4)
+    words, _, _, failed = filler.fill(matchers)
     assert list(failed) == [1]
     assert "too long" in failed[1]
     assert words[0].tolist() == [7] * 4
     # The thread that is busy still is left behind, with rows and matchers of its own.
-    again, _, failed = filler.fill(matchers[:1], 4)
+    again, _, _, failed = filler.fill(matchers[:1])
     assert failed == {}
     assert again.tolist() == [[7] * 4]
     go.set()
@@ -236,9 +236,9 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
     monkeypatch.setattr(filling, "FILL_S", 0.0)
     opens, digit = ids(tokenizer, "[1")
     workers = Slow(threading.Event(), 1)
-    filler = MaskFiller(lambda: workers)
+    filler = MaskFiller(NARROW, lambda: workers)
     matchers = {i: after(compiler, [opens]) for i in range(2)}
-    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, lambda: {0: digit, 1: digit}, 4)
+    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, lambda: {0: digit, 1: digit})
     assert workers.waits.wait(LIMIT_S)
     filler.settle()
     monkeypatch.undo()

@@ -16,16 +16,14 @@ import numpy as np
 from llguidance import LLExecutor
 
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
-from vllm_mlx.structured.masks import Tokens
+from vllm_mlx.structured.masks import Filled, Tokens
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
 then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
 the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
 _LEAVE_S: Final = 2.0
-_THREADS: Final = max(1, min(4, (os.cpu_count() or 2) // 2))
-"""A usual step of 64 rows is a millisecond for one thread. More would mostly wait for work, which takes cores
-from the thread that submits the forward meanwhile; a few are there for the rare masks of milliseconds."""
+_THREADS: Final = max(1, min(16, (os.cpu_count() or 2) - 1))
 _FEW: Final = 4
 """So many matchers take their tokens sooner than another thread could be woken to do it."""
 TOO_SLOW: Final = "what the grammar allows next takes too long to find out"
@@ -41,20 +39,6 @@ class Workers(Protocol):
     def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
         """Write the mask of each matcher to its row of `words` (R, W)."""
         ...
-
-
-class Filled(NamedTuple):
-    """The masks of R matchers.
-
-    Attributes:
-        words: (R, W).
-        digests: R; masks are the same where these are.
-        failed: rows that have no mask, and why.
-    """
-
-    words: Words
-    digests: list[bytes]
-    failed: dict[int, str]
 
 
 class _Lent(NamedTuple):
@@ -77,16 +61,16 @@ class _LookAhead:
         filled: once all is done.
     """
 
-    def __init__(self, lent: Mapping[int, _Lent], tokens: Tokens, width: int) -> None:
+    def __init__(self, lent: Mapping[int, _Lent], tokens: Tokens, vocab_size: int) -> None:
         self._lent = lent
         self._tokens = tokens
-        self._width = width
+        self._vocab_size = vocab_size
         self.arrived: Future[None] = Future()
         self.steps: list[tuple[_Lent, int]] = []
         self.others: list[_Lent] = []
-        self.words = np.zeros((0, width), np.uint32)
+        self.words = _no_words(0, vocab_size)
         self.refused: dict[int, str] = {}
-        self.filled = Filled(self.words, [], {})
+        self.filled = Filled(self.words, [], [], {})
 
     def run(self, workers: Workers) -> None:
         """On a thread of the filler's."""
@@ -100,7 +84,7 @@ class _LookAhead:
         took = workers.take([(each.raw, token_id) for each, token_id in self.steps])
         refused = {row: message_of(raws[row]) or NOT_ALLOWED for row, well in enumerate(took) if not well}
         workers.fill([(raw, row) for row, raw in enumerate(raws)], self.words)
-        self.refused, self.filled = refused, _filled(raws, self.words)
+        self.refused, self.filled = refused, _filled(raws, self.words, self._vocab_size)
 
     def _arrive(self) -> None:
         tokens: Mapping[int, int] = {}
@@ -112,7 +96,7 @@ class _LookAhead:
                 self.others.append(each)
             else:
                 self.steps.append((each, token_id))
-        self.words = np.zeros((len(self.steps), self._width), np.uint32)
+        self.words = _no_words(len(self.steps), self._vocab_size)
 
 
 class MaskFiller:
@@ -122,25 +106,26 @@ class MaskFiller:
         working: makes what works on matchers; called on the thread that will use it.
     """
 
-    def __init__(self, working: Callable[[], Workers] | None = None) -> None:
+    def __init__(self, vocab_size: int, working: Callable[[], Workers] | None = None) -> None:
+        self._vocab_size = vocab_size
         self._working = working or _Library
         self._jobs: SimpleQueue[tuple[Future[None], _Job] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._looking: tuple[Future[None], _LookAhead] | None = None
 
-    def fill(self, matchers: Sequence[GrammarMatcher], width: int) -> Filled:
+    def fill(self, matchers: Sequence[GrammarMatcher]) -> Filled:
         """The masks of these matchers, row i for matcher i."""
-        words = np.zeros((len(matchers), width), np.uint32)
+        words = _no_words(len(matchers), self._vocab_size)
         raws = [matcher.lend() for matcher in matchers]
         done = self._start(lambda workers: workers.fill([(raw, i) for i, raw in enumerate(raws)], words))
         if not self._ends(done):
-            return _so_far(words)
+            return _so_far(words, self._vocab_size)
         for matcher, raw in zip(matchers, raws, strict=True):
             matcher.give_back(raw)
-        return _filled(raws, words)
+        return _filled(raws, words, self._vocab_size)
 
     def look_ahead(
-        self, awaited: Mapping[int, tuple[GrammarMatcher, tuple[int, ...]]], tokens: Tokens, width: int
+        self, awaited: Mapping[int, tuple[GrammarMatcher, tuple[int, ...]]], tokens: Tokens
     ) -> None:
         """Begin to find out what may follow the tokens that sequences are about to take, until `settle`.
 
@@ -149,7 +134,7 @@ class MaskFiller:
             tokens: called on another thread.
         """
         lent = {i: _Lent(matcher, matcher.lend(), end_ids) for i, (matcher, end_ids) in awaited.items()}
-        looking = _LookAhead(lent, tokens, width)
+        looking = _LookAhead(lent, tokens, self._vocab_size)
         self._looking = self._start(looking.run), looking
 
     def settle(self) -> None:
@@ -159,14 +144,21 @@ class MaskFiller:
         (done, looking), self._looking = self._looking, None
         looking.arrived.result()  # however long: whoever reads the step would wait as long
         in_time = self._ends(done)
-        words, digests, failed = looking.filled if in_time else _so_far(looking.words)
+        filled = looking.filled if in_time else _so_far(looking.words, self._vocab_size)
         refused = looking.refused if in_time else {}
         for each in looking.others:
             each.matcher.give_back(each.raw)
         for row, (each, token_id) in enumerate(looking.steps):
-            raw = each.raw if in_time and row not in failed else None
-            foreseen = Foreseen(token_id, words, row, digests[row], refused.get(row), failed.get(row))
-            each.matcher.foresee(raw, foreseen)
+            foreseen = Foreseen(
+                token_id,
+                filled.words,
+                row,
+                filled.digests[row],
+                filled.empty[row],
+                refused.get(row),
+                filled.failed.get(row),
+            )
+            each.matcher.foresee(each.raw if in_time and foreseen.failed is None else None, foreseen)
 
     def close(self) -> None:
         """End the thread, and wait for it."""
@@ -201,22 +193,32 @@ class MaskFiller:
             self._jobs, self._thread = SimpleQueue(), None
 
 
-def _filled(raws: Sequence[Any], words: Words) -> Filled:
+def _no_words(rows: int, vocab_size: int) -> Words:
+    """Room for masks: the library writes one bit more than there are tokens, for the end of a text."""
+    return np.zeros((rows, vocab_size // 32 + 1), np.uint32)
+
+
+def _filled(raws: Sequence[Any], words: Words, vocab_size: int) -> Filled:
     """The masks of a call that is over."""
-    failed = {row: message_of(raw) for row, raw in enumerate(raws) if raw.is_error()}
-    return Filled(words, _digests(words), failed)
+    return _seen_through(
+        words, vocab_size, {i: message_of(raw) for i, raw in enumerate(raws) if raw.is_error()}
+    )
 
 
-def _so_far(words: Words) -> Filled:
+def _so_far(words: Words, vocab_size: int) -> Filled:
     """The masks that are there, of a call that goes on; the other rows have none."""
     words = words.copy()
     missing = np.flatnonzero(~words.any(axis=1)).tolist()
-    return Filled(words, _digests(words), dict.fromkeys(missing, TOO_SLOW))
+    return _seen_through(words, vocab_size, dict.fromkeys(missing, TOO_SLOW))
 
 
-def _digests(words: Words) -> list[bytes]:
-    # Of 19 kB each, without Python's lock: 11 us where the processor knows SHA-2.
-    return [sha256(row).digest() for row in words]
+def _seen_through(words: Words, vocab_size: int, failed: dict[int, str]) -> Filled:
+    """All that must be known of masks, so that whoever submits steps need not look into their 19 kB each."""
+    words[:, vocab_size // 32] &= ~np.uint32(1 << vocab_size % 32)
+    # Without Python's lock: 11 us a mask where the processor knows SHA-2.
+    digests = [sha256(row).digest() for row in words]
+    empty: list[bool] = (~words.any(axis=1)).tolist()
+    return Filled(words, digests, empty, failed)
 
 
 class _Library:

@@ -52,6 +52,7 @@ class Foreseen(NamedTuple):
         words: (R, W) masks of several matchers, all of the place behind their tokens.
         row: its own among them.
         digest: of its mask.
+        empty: whether its mask allows nothing.
         refused: why the grammar does not go on with the token.
         failed: why there is no mask.
     """
@@ -60,6 +61,7 @@ class Foreseen(NamedTuple):
     words: Words
     row: int
     digest: bytes
+    empty: bool
     refused: str | None = None
     failed: str | None = None
 

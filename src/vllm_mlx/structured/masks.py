@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,27 @@ _ALL: Final = np.uint32(0xFFFFFFFF)
 _NOTHING = "the grammar allows no token of the model's vocabulary"
 
 
+class Filled(NamedTuple):
+    """The masks of R matchers.
+
+    Attributes:
+        words: (R, W), without the library's own bit for the end of a text.
+        digests: R; masks are the same where these are.
+        empty: R; whether a mask allows nothing.
+        failed: rows that have no mask, and why.
+    """
+
+    words: Words
+    digests: list[bytes]
+    empty: list[bool]
+    failed: dict[int, str]
+
+
 class Masks:
     """Makes the masks of steps, for one vocabulary."""
 
     def __init__(self, vocab_size: int) -> None:
         self._vocab_size = vocab_size
-        # The library writes one bit more, for the end of a text.
-        self._width = -(-(vocab_size + 1) // 32)
         self._filler: MaskFiller | None = None
 
     def fill(self, gates: Mapping[int, Gate]) -> tuple[TokenMask | None, dict[int, str]]:
@@ -46,26 +60,24 @@ class Masks:
         if not asked:
             return None, {}
         seq_ids, rules = tuple(asked), tuple(asked.values())
-        words, digests, failures = self._by_grammar(rules)
-        failed = {seq_ids[row]: why for row, why in failures.items()}
-        end, bit = divmod(self._vocab_size, 32)
-        words[:, end] &= ~np.uint32(1 << bit)
-        for row, rule in zip(words, rules, strict=True):
+        filled = self._by_grammar(rules)
+        failed = {seq_ids[row]: why for row, why in filled.failed.items()}
+        for i, rule in enumerate(rules):
             if rule.only is not None:
-                row[:] = 0
-                _set(row, (rule.only,))
+                filled.words[i] = 0
+                _set(filled.words[i], (rule.only,))
                 continue
             if rule.also:
-                _set(row, rule.also)
+                _set(filled.words[i], rule.also)
             if rule.never:
-                _clear(row, rule.never)
-        for i in np.flatnonzero(words.max(axis=1) == 0).tolist():
-            failed.setdefault(seq_ids[i], _NOTHING)
+                _clear(filled.words[i], rule.never)
+            if (filled.empty[i] or rule.never) and not (rule.also or filled.words[i].any()):
+                failed.setdefault(seq_ids[i], _NOTHING)
         names = tuple(
             rule.only if rule.only is not None else (digest, rule.also, rule.never)
-            for rule, digest in zip(rules, digests, strict=True)
+            for rule, digest in zip(rules, filled.digests, strict=True)
         )
-        return TokenMask(seq_ids, memoryview(cast(Any, words)), names), failed
+        return TokenMask(seq_ids, memoryview(cast(Any, filled.words)), names), failed
 
     @contextmanager
     def looking_ahead(self, gates: Mapping[int, Gate], tokens: Tokens) -> Iterator[None]:
@@ -83,7 +95,7 @@ class Masks:
             yield
             return
         filler = self._threads()
-        filler.look_ahead(awaited, tokens, self._width)
+        filler.look_ahead(awaited, tokens)
         try:
             yield
         finally:
@@ -94,36 +106,37 @@ class Masks:
         if self._filler is not None:
             self._filler.close()
 
-    def _by_grammar(self, rules: Sequence[Allowed]) -> tuple[Words, Sequence[bytes | None], dict[int, str]]:
-        """What the matchers of rules allow, all ones where there is none, as in `filling.Filled`."""
+    def _by_grammar(self, rules: Sequence[Allowed]) -> Filled:
+        """What the matchers of rules allow; all ones, of no digest, where there is none."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
         reached = [None if matcher is None else matcher.reached for matcher in matchers]
-        digests = [None if each is None else each.digest for each in reached]
-        failed = {i: each.failed for i, each in enumerate(reached) if each is not None and each.failed}
-        if reached[0] is not None and _is_made_of(reached[0].words, reached):
-            return reached[0].words, digests, failed
-        words = np.full((len(rules), self._width), _ALL)
-        for row, each in zip(words, reached, strict=True):
-            if each is not None:
-                row[:] = each.words[each.row]
-        missing = {
-            i: matcher
+        known = [(i, each) for i, each in enumerate(reached) if each is not None]
+        missing = [
+            (i, matcher)
             for i, (matcher, each) in enumerate(zip(matchers, reached, strict=True))
             if matcher is not None and each is None
-        }
+        ]
+        digests, empty = [b""] * len(rules), [False] * len(rules)
+        failed = {i: each.failed for i, each in known if each.failed is not None}
+        for i, each in known:
+            digests[i], empty[i] = each.digest, each.empty
+        if reached[0] is not None and _is_made_of(reached[0].words, reached):
+            return Filled(reached[0].words, digests, empty, failed)
+        words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
+        for i, each in known:
+            words[i] = each.words[each.row]
         if missing:
-            filled = self._threads().fill(list(missing.values()), self._width)
-            places = list(missing)
-            words[places] = filled.words
-            for place, digest in zip(places, filled.digests, strict=True):
-                digests[place] = digest
-            failed |= {places[row]: why for row, why in filled.failed.items()}
-        return words, digests, failed
+            filled = self._threads().fill([matcher for _, matcher in missing])
+            for row, (i, _) in enumerate(missing):
+                words[i], digests[i], empty[i] = filled.words[row], filled.digests[row], filled.empty[row]
+                if row in filled.failed:
+                    failed[i] = filled.failed[row]
+        return Filled(words, digests, empty, failed)
 
     def _threads(self) -> MaskFiller:
         if self._filler is None:
             # The library is there already: a matcher is the library's.
-            self._filler = import_module("vllm_mlx.structured.filling").MaskFiller()
+            self._filler = import_module("vllm_mlx.structured.filling").MaskFiller(self._vocab_size)
         return cast("MaskFiller", self._filler)
 
 
