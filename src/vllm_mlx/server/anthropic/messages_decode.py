@@ -48,6 +48,7 @@ def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
         constraint_param="output_format" if body.output_format is not None else "output_config.format",
         thinking_budget=budget,
         request_id=request_id,
+        cache_salt=body.cache_salt or "",
         # Anthropic's `max_tokens` is an upper bound, and its clients ask for more than small models have.
         cut_to_context=True,
     )

@@ -32,8 +32,11 @@ def decode_conversation(body: CountTokensRequest) -> Conversation:
         raise wrong("messages", "must not be empty")
     reader = _Reader()
     reader.read_system(body)
+    last_user = max((i for i, message in enumerate(body.messages) if message.role == "user"), default=-1)
     for i, message in enumerate(body.messages):
-        reader.read(message, f"messages[{i}]")
+        cleared = message.role == "system" and message.clear_at == "next_user_message" and i < last_user
+        if not cleared:
+            reader.read(message, f"messages[{i}]")
     if body.cache_control is not None:
         reader.mark()
     return reader.conversation()
@@ -60,6 +63,8 @@ class _Reader:
             self.mark()
 
     def read(self, message: InputMessage, where: str) -> None:
+        if message.clear_at is not None and message.role != "system":
+            raise wrong(f"{where}.clear_at", "is for system turns alone")
         if message.role == "assistant" and self._turns and self._turns[-1][0] != "assistant":
             self._calls.all_answered(where)
         if isinstance(message.content, str):
