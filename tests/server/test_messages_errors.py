@@ -217,6 +217,7 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (turn("assistant", {**USE, "input": None}), "messages[0].content[0].input"),
     (turn("assistant", {**USE, "input": "{}"}), "messages[0].content[0].input"),
     (turn("system", RESULT), "messages[0].content[0].type"),
+    (called({"type": "text", "text": "stop"}), "messages"),
     (called({**RESULT, "tool_use_id": "u"}), "messages[2].content[0].tool_use_id"),
     (called({"type": "tool_result"}), "messages[2].content[0].tool_use_id"),
     (called(RESULT, RESULT), "messages[2].content[1].tool_use_id"),

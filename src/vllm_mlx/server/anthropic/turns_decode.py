@@ -66,7 +66,7 @@ class _Reader:
         if message.clear_at is not None and message.role != "system":
             raise wrong(f"{where}.clear_at", "is for system turns alone")
         if message.role == "assistant" and self._turns and self._turns[-1][0] != "assistant":
-            self._calls.all_answered(where)
+            self._calls.all_answered(where, "follows a tool_use block whose tool_result is missing")
         if isinstance(message.content, str):
             self._add(message.role, Text(message.content))
             return
@@ -92,6 +92,8 @@ class _Reader:
         self._mark = (len(self._turns) - 1, len(self._turns[-1][1])) if self._turns else (0, 0)
 
     def conversation(self) -> Conversation:
+        if self._turns and self._turns[-1][0] != "assistant":
+            self._calls.all_answered("messages", "end without the tool_result of a tool_use block")
         turns = [_message(speaker, parts) for speaker, parts in self._turns]
         return Conversation(_without_empty_prefill(turns), self._marked(turns))
 
@@ -145,10 +147,10 @@ class _Calls:
                 raise wrong(f"{where}.tool_use_id", "has its tool_result already")
             del self._open[part.call_id]
 
-    def all_answered(self, where: str) -> None:
+    def all_answered(self, where: str, otherwise: str) -> None:
         """Between a call and the next answer of the assistant must stand its result."""
         if self._open:
-            raise wrong(where, "follows a tool_use block whose tool_result is missing")
+            raise wrong(where, otherwise)
 
 
 def _message(speaker: _Speaker, parts: list[Part]) -> Message:
