@@ -4,7 +4,7 @@
 # one of its own in the second.
 set -eu
 python=$1/bin/python
-fuzz=$2
+case $2 in /*) fuzz=$2 ;; *) fuzz=$PWD/$2 ;; esac  # it runs in a folder of its own
 scratch=$(mktemp -d)
 server=
 trap 'test -z "$server" || kill "$server" 2>/dev/null || true; rm -rf "$scratch"' EXIT

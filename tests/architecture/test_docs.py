@@ -26,6 +26,8 @@ FOREIGN = {
     "--force-reinstall",
     "--policy",
     "--worker-urls",
+    "--auth-type",
+    "--provider",
 }
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.server import LIMIT_S, Server, serving
@@ -34,6 +35,58 @@ def test_a_local_model_is_served_without_any_outbound_connection(
         assert server.post("/v1/completions", prompt="x", max_tokens=4, stream=True).status_code == 200
         assert server.get("/v1/status").status_code == 200
     assert not outbound.exists(), outbound.read_text()
+
+
+@pytest.mark.requirement(80, 118)
+def test_no_address_in_a_request_is_called_and_no_file_is_read(chat_folder: Path, tmp_path: Path) -> None:
+    """Media by URL has sent other servers to addresses that only they can reach, and to their disks."""
+    outbound, secret = tmp_path / "outbound", tmp_path / "secret.txt"
+    secret.write_text("the-secret", encoding="utf-8")
+    command = ("vllm_mlx", "serve", str(chat_folder), "--port", "0")
+    told = []
+    with serving(*command, log=tmp_path / "log", before=(OFFLINE,), environment=watched(outbound)) as server:
+        for address in ("http://192.0.2.1/a.png", "http://127.0.0.1:9/a", "ftp://[::1]/a", secret.as_uri()):
+            for path, body in by_address(address):
+                answer = server.post(path, **body, max_tokens=4)
+                assert answer.status_code == (200 if "a result" in str(body) else 400), (path, answer.text)
+                told.append(answer.text)
+    assert not outbound.exists(), outbound.read_text()
+    assert "the-secret" not in "".join(told)
+
+
+def by_address(address: str) -> list[tuple[str, dict[str, Any]]]:
+    """Requests of each dialect that name something to fetch, in a user's turn or in a tool's result."""
+    source, file = {"type": "url", "url": address}, {"filename": "a", "file_url": address}
+    image, document = ({"type": kind, "source": source} for kind in ("image", "document"))
+    shown = {"type": "input_image", "image_url": address}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "a result"}]}
+    use = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}
+    called = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c"}
+    seen = {"type": "input_text", "text": "a result"}
+    chats = [
+        {"type": "image_url", "image_url": {"url": address}},
+        {"type": "audio_url", "audio_url": {"url": address}},
+        {"type": "video_url", "video_url": {"url": address}},
+        {"type": "file", "file": file},
+    ]
+    mcp = {"type": "mcp", "server_label": "a", "server_url": address}
+    turns: list[tuple[str, Any]] = [
+        *(("/v1/chat/completions", [part]) for part in chats),
+        *(("/v1/messages", [block]) for block in (image, document)),
+    ]
+    return [
+        *((path, {"messages": [{"role": "user", "content": content}]}) for path, content in turns),
+        *(
+            ("/v1/messages", {"messages": [*HI, use, {"role": "user", "content": [answered]}]})
+            for answered in (result | {"content": [*result["content"], block]} for block in (image, document))
+        ),
+        ("/v1/messages", {"messages": HI, "mcp_servers": [{"type": "url", "url": address, "name": "a"}]}),
+        ("/v1/responses", {"input": [{"role": "user", "content": [shown]}]}),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_file", **file}]}]}),
+        ("/v1/responses", {"input": [called, output | {"output": [seen, shown]}]}),
+        ("/v1/responses", {"input": "hi", "tools": [mcp]}),
+    ]
 
 
 def test_the_watch_sees_and_refuses_an_outbound_connection(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from tests.e2e.server import LIMIT_S, Server, eventually, in_thread
 from tests.fakes.chat_tokenizer import save_text_side
 from tests.fakes.runner import FakeRunner, FakeStep
-from tests.fakes.wire import frames
+from tests.fakes.wire import frames, named_events
 
 from vllm_mlx.config import Config, EngineConfig, ModelConfig
 from vllm_mlx.runners.base import RunnerDied, StepPlan
@@ -57,24 +58,34 @@ def test_streams_that_fit_the_deadline_end_as_they_would_have(servers: list[Serv
 
 
 def test_streams_past_the_deadline_end_with_an_error_event(servers: list[Server], tmp_path: Path) -> None:
+    """Each API has its own word for it, and its own end."""
     server = start(servers, tmp_path, timeout_s=0.2)
-    with ThreadPoolExecutor(4) as pool:
-        begun = threading.Barrier(5)
+    bodies: dict[str, dict[str, Any]] = {
+        CHAT: BODY | {"max_tokens": 120_000},
+        "/v1/completions": {"prompt": "go on", "stream": True, "max_tokens": 120_000},
+        "/v1/messages": BODY | {"max_tokens": 120_000},
+        "/v1/responses": {"input": "go on", "stream": True, "max_output_tokens": 120_000},
+    }
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        begun = threading.Barrier(len(bodies) + 1)
 
-        def read() -> str:
-            body = BODY | {"max_tokens": 120_000}
-            with httpx.stream("POST", server.url + CHAT, json=body, timeout=LIMIT_S) as answer:
+        def read(path: str) -> str:
+            with httpx.stream("POST", server.url + path, json=bodies[path], timeout=LIMIT_S) as answer:
                 pieces = answer.iter_text()
                 text = next(pieces)
                 begun.wait(LIMIT_S)
                 return text + "".join(pieces)
 
-        reading = [pool.submit(read) for _ in range(4)]
+        reading = {path: pool.submit(read, path) for path in bodies}
         begun.wait(LIMIT_S)
         server.process.send_signal(signal.SIGTERM)
-        for each in reading:
-            error = frames(each.result())[-1]["error"]
-            assert (error["type"], error["code"]) == ("server_error", "unavailable")
+        said = {path: each.result() for path, each in reading.items()}
+    for path in (CHAT, "/v1/completions"):
+        error = frames(said[path])[-1]["error"]
+        assert (error["type"], error["code"]) == ("server_error", "unavailable")
+    assert named_events(said["/v1/messages"])[-1]["error"]["type"] == "overloaded_error"
+    last = named_events(said["/v1/responses"])[-1]
+    assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
     assert server.process.wait(LIMIT_S) == 0
     assert "Traceback" not in server.end()
 

@@ -117,6 +117,29 @@ async def test_an_unknown_route_is_404_in_openais_shape(client: httpx.AsyncClien
     assert response.json()["error"]["code"] == "route_not_found"
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/messages", "/v1/messages"),
+        ("/v1/responses/", "/v1/responses"),
+        ("/v1/tokenize", "/tokenize"),
+    ],
+)
+async def test_a_path_of_a_wrong_base_url_is_told_the_right_one(
+    client: httpx.AsyncClient, asked: str, meant: str
+) -> None:
+    response = await client.post(asked, json={})
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "route_not_found")
+    assert f"but there is {meant}: look at the base URL" in response.json()["error"]["message"]
+    message = (await client.get("/models")).json()["error"]["message"]
+    assert message.startswith("There is no route GET /models, but there is /v1/models")
+    nowhere = await client.post("/v1/embed", json={})
+    assert nowhere.json()["error"]["message"] == "There is no route POST /v1/embed."
+
+
 async def test_a_wrong_method_is_405_and_names_the_right_one(client: httpx.AsyncClient) -> None:
     response = await client.get("/v1/chat/completions")
     assert response.status_code == 405

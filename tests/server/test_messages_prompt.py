@@ -95,6 +95,43 @@ async def test_a_system_prompt_in_mid_conversation_is_told_with_the_users_turn(
     )
 
 
+async def test_a_system_turn_can_be_for_one_answer_only(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    note = {"role": "system", "content": "Be kind.", "clear_at": "next_user_message"}
+    kept = note | {"content": "Be brief.", "clear_at": "never"}
+    prompt = await conversation(client, service, messages=[HI, note])
+    assert prompt.messages == (Message("user", (Text("hi\n\n<system>\nBe kind.\n</system>"),)),)
+    said = turn("assistant", text("Hello."))
+    prompt = await conversation(client, service, messages=[HI, note, kept, said, HI, note])
+    assert prompt.messages == (
+        Message("user", (Text("hi\n\n<system>\nBe brief.\n</system>"),)),
+        Message("assistant", (Text("Hello."),)),
+        Message("user", (Text("hi\n\n<system>\nBe kind.\n</system>"),)),
+    )
+
+
+async def test_with_interleaved_thoughts_a_budget_may_exceed_the_answer(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    """The budget is for a turn of several answers then; Qwen Code asks for 32,000 in answers of 8,000."""
+    body = BODY | {"thinking": {"type": "enabled", "budget_tokens": 32_000}, "max_tokens": 8_000}
+    for betas in ({}, {"anthropic-beta": "files-api-2025-04-14"}):
+        refused = await client.post("/v1/messages", json=body, headers=betas)
+        assert refused.status_code == 400
+        assert "thinking.budget_tokens" in refused.json()["error"]["message"]
+    beta = {"anthropic-beta": "files-api-2025-04-14, interleaved-thinking-2025-05-14"}
+    assert (await client.post("/v1/messages", json=body, headers=beta)).status_code == 200
+    assert service.requests[-1].thinking_budget == 32_000
+
+
+async def test_a_salt_keeps_a_prompt_from_the_cache_of_others(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    assert (await asked(client, service, cache_salt="mine")).cache_salt == "mine"
+    assert (await asked(client, service)).cache_salt == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "needed"),
     [

@@ -76,6 +76,14 @@ async def test_items_become_turns(client: httpx.AsyncClient, service: FakeModelS
     )
 
 
+async def test_a_call_that_was_cut_off_needs_no_output(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
+    cut = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"a', "status": "incomplete"}
+    chat = await prompt(client, service, input=[cut, {"role": "user", "content": "Go on."}])
+    assert chat.messages == (Message("assistant", (ToolCall("c", "f", '{"a'),)), user("Go on."))
+
+
 @pytest.mark.parametrize(
     ("thought", "read"),
     [

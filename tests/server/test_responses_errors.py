@@ -83,6 +83,8 @@ WRONG_PROMPTS: list[tuple[dict[str, Any], str]] = [
     (items(CALL, OUTPUT, OUTPUT), "input[2].call_id"),
     (items(CALL, CALL), "input[1].call_id"),
     (items(OUTPUT, CALL), "input[0].call_id"),
+    (items(CALL), "input"),
+    (items(CALL, OUTPUT, CALL | {"call_id": "d"}), "input"),
     (items(CALL, OUTPUT | {"call_id": None}), "input[1].call_id"),
     (items(CALL, OUTPUT | {"output": None}), "input[1].output"),
     (items(CALL, OUTPUT | {"output": {}}), "input[1].output"),

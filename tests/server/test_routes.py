@@ -47,6 +47,7 @@ async def test_models_are_listed_with_what_routers_read(client: httpx.AsyncClien
         "root": "org/tiny",
         "parent": None,
         "max_model_len": 4096,
+        "meta": {"n_ctx": 4096},
     }
     assert permission[0]["object"] == "model_permission"
 

@@ -140,14 +140,15 @@ def post(url: str, path: str, body: dict[str, Any]) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("spoken_before", [0, 3])
 def test_a_client_that_goes_away_ends_its_request(
     live: Callable[..., str], service: FakeModelService, path: str, stream: bool, spoken_before: int
 ) -> None:
     service.script = [*spoken("a b c")[:spoken_before], WAIT]
-    body = {"messages": [{"role": "user", "content": "hi"}], "prompt": ["x", "y"], "stream": stream}
+    asked = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, "input": "hi"}
+    body = asked | {"prompt": ["x", "y"] if path == "/v1/completions" else None, "stream": stream}
     connection = post(live(), path, body)
     assert service.started.wait(LIMIT_S)
     if stream and spoken_before:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from vllm_mlx.core.errors import (
@@ -153,10 +154,22 @@ def _long_body_follows(scope: Scope) -> bool:
 def _of_http(request: Request, error: HTTPException) -> AppError:
     route = f"{shorten(request.method)} {shorten(request.url.path)}"
     if error.status_code == 404:
-        return NotFound(f"There is no route {route}.", code="route_not_found")
+        meant = _meant(request)
+        but = f", but there is {meant}: look at the base URL that the client was given" if meant else ""
+        return NotFound(f"There is no route {route}{but}.", code="route_not_found")
     if error.status_code == 405:
         return InvalidRequest(f"The method is not allowed: {route}.", code="method_not_allowed")
     return InvalidRequest("The request cannot be served.", code="http_error")
+
+
+def _meant(request: Request) -> str | None:
+    """The route that a client with a wrong base URL was after: /v1 is missing, stands twice, or ends in /."""
+    path = request.scope["path"]
+    for candidate in (f"/v1{path}", path.removeprefix("/v1"), path.rstrip("/")):
+        scope = dict(request.scope, path=candidate)
+        if candidate != path and any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            return shorten(candidate)
+    return None
 
 
 def _of_query(error: RequestValidationError) -> InvalidRequest:

@@ -35,7 +35,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         body = await read_body(request, MessagesRequest)
         model = service.model(model_name(body)).id
         identity = request_id(request.scope)
-        wanted = await beside_the_loop(request, lambda: decode(body, identity))
+        betas = request.headers.getlist("anthropic-beta")
+        wanted = await beside_the_loop(request, lambda: decode(body, identity, betas))
         events = answer_of(service, tool_loop, wanted, body.mcp_tools)
         encoder = MessagesEncoder(
             model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from vllm_mlx.core.constraints import JsonSchema
@@ -24,15 +25,23 @@ REFUSED_FIELDS = {
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
 
-def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
+_INTERLEAVED = "interleaved-thinking-"
+"""A beta whose budgets are for all thoughts of a turn, over several answers, and may exceed `max_tokens`."""
+
+
+def decode(body: MessagesRequest, request_id: str, betas: Sequence[str] = ()) -> GenerateRequest:
     """Translate a checked body.
+
+    Args:
+        betas: values of the header `anthropic-beta`.
 
     Raises:
         InvalidRequest: values out of range, a conversation that does not hold together, or a feature this
             version has not and must not pretend to have.
     """
     budget = _thinking_budget(body)
-    if budget is not None and budget >= body.max_tokens:
+    interleaved = any(_INTERLEAVED in value for value in betas)
+    if budget is not None and budget >= body.max_tokens and not interleaved:
         raise wrong("thinking.budget_tokens", "must be less than max_tokens")
     return GenerateRequest(
         input=decode_prompt(body),
@@ -48,6 +57,7 @@ def decode(body: MessagesRequest, request_id: str) -> GenerateRequest:
         constraint_param="output_format" if body.output_format is not None else "output_config.format",
         thinking_budget=budget,
         request_id=request_id,
+        cache_salt=body.cache_salt or "",
         # Anthropic's `max_tokens` is an upper bound, and its clients ask for more than small models have.
         cut_to_context=True,
     )

@@ -11,6 +11,8 @@ from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
 MAX_ITEMS = 16_384
 """Messages of a conversation, blocks of a message: a million would keep all others waiting."""
 
+MAX_SALT_CHARS = 1024
+
 
 class CacheControl(WirePart):
     """A mark: the prompt up to here is worth keeping. The time to live is the cache's own business."""
@@ -64,6 +66,9 @@ class InputMessage(WirePart):
 
     role: Literal["user", "assistant", "system"]
     content: str | Blocks
+    clear_at: Literal["next_user_message", "never"] | None = Field(
+        None, description="of a system turn: `next_user_message` hides it once the user has spoken again"
+    )
 
 
 class InputTool(WirePart):
@@ -146,6 +151,9 @@ class MessagesRequest(CountTokensRequest):
     metadata: dict[str, Any] | None = Field(None, description="accepted and not used")
     service_tier: str | None = Field(None, description="accepted and not used")
 
+    cache_salt: Annotated[str, Field(max_length=MAX_SALT_CHARS)] | None = Field(
+        None, description="prompts with different salts share no cached prefix"
+    )
     mcp_tools: bool | McpNames | None = Field(
         None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
     )

@@ -32,8 +32,11 @@ def decode_conversation(body: CountTokensRequest) -> Conversation:
         raise wrong("messages", "must not be empty")
     reader = _Reader()
     reader.read_system(body)
+    last_user = max((i for i, message in enumerate(body.messages) if message.role == "user"), default=-1)
     for i, message in enumerate(body.messages):
-        reader.read(message, f"messages[{i}]")
+        cleared = message.role == "system" and message.clear_at == "next_user_message" and i < last_user
+        if not cleared:
+            reader.read(message, f"messages[{i}]")
     if body.cache_control is not None:
         reader.mark()
     return reader.conversation()
@@ -60,8 +63,10 @@ class _Reader:
             self.mark()
 
     def read(self, message: InputMessage, where: str) -> None:
+        if message.clear_at is not None and message.role != "system":
+            raise wrong(f"{where}.clear_at", "is for system turns alone")
         if message.role == "assistant" and self._turns and self._turns[-1][0] != "assistant":
-            self._calls.all_answered(where)
+            self._calls.all_answered(where, "follows a tool_use block whose tool_result is missing")
         if isinstance(message.content, str):
             self._add(message.role, Text(message.content))
             return
@@ -87,6 +92,8 @@ class _Reader:
         self._mark = (len(self._turns) - 1, len(self._turns[-1][1])) if self._turns else (0, 0)
 
     def conversation(self) -> Conversation:
+        if self._turns and self._turns[-1][0] != "assistant":
+            self._calls.all_answered("messages", "end without the tool_result of a tool_use block")
         turns = [_message(speaker, parts) for speaker, parts in self._turns]
         return Conversation(_without_empty_prefill(turns), self._marked(turns))
 
@@ -140,10 +147,10 @@ class _Calls:
                 raise wrong(f"{where}.tool_use_id", "has its tool_result already")
             del self._open[part.call_id]
 
-    def all_answered(self, where: str) -> None:
+    def all_answered(self, where: str, otherwise: str) -> None:
         """Between a call and the next answer of the assistant must stand its result."""
         if self._open:
-            raise wrong(where, "follows a tool_use block whose tool_result is missing")
+            raise wrong(where, otherwise)
 
 
 def _message(speaker: _Speaker, parts: list[Part]) -> Message:

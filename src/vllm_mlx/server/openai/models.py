@@ -1,4 +1,4 @@
-"""Served models in OpenAI's shape, with the fields that vLLM added and routers read."""
+"""Served models in OpenAI's shape, with the fields that others added and routers and agents read."""
 
 from __future__ import annotations
 
@@ -28,8 +28,18 @@ class Permission(BaseModel):
     is_blocking: bool = False
 
 
+class Meta(BaseModel):
+    """The context, in tokens."""
+
+    n_ctx: int | None
+
+
 class Model(BaseModel):
-    """One served name; `root` is the model behind it. `created` is a Unix time in seconds."""
+    """One served name; `root` is the model behind it. `created` is a Unix time in seconds.
+
+    The context stands twice: `max_model_len` is vLLM's name, which routers read, and `meta` is where
+    llama.cpp has it, by which Goose knows when to shorten a conversation.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -38,6 +48,7 @@ class Model(BaseModel):
     root: str
     parent: str | None = None
     max_model_len: int | None
+    meta: Meta
     permission: list[Permission]
 
 
@@ -65,6 +76,7 @@ def _model(card: ModelCard) -> Model:
         owned_by=card.owned_by,
         root=card.root,
         max_model_len=card.max_model_len,
+        meta=Meta(n_ctx=card.max_model_len),
         permission=[Permission(id=f"modelperm-{card.id}", created=card.created)],
     )
 

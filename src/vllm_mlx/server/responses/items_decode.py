@@ -58,6 +58,7 @@ def decode_items(
                 turns.add("tool", result)
             case kind:
                 raise wrong(f"{place}.type", f"{shorten(kind)!r} is not supported")
+    _all_answered(items, calls)
     return turns.messages()
 
 
@@ -149,6 +150,14 @@ def _result(item: InputItem, where: str, calls: dict[str, bool]) -> ToolResult:
     if item.output is None:
         raise wrong(f"{where}.output", "is missing")
     return ToolResult(call_id, _BETWEEN.join(_outputs(item.output, f"{where}.output")))
+
+
+def _all_answered(items: Sequence[InputItem], calls: dict[str, bool]) -> None:
+    """Each call has its output, as OpenAI has it; one that was cut off cannot have been made."""
+    for item in items:
+        if item.type == "function_call" and item.status != "incomplete" and calls[item.call_id or ""]:
+            call_id = shorten(item.call_id or "")
+            raise wrong("input", f"holds no function_call_output for the function_call {call_id!r}")
 
 
 def _outputs(output: str | Sequence[ContentPart], where: str) -> list[str]:
