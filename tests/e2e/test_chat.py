@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -158,8 +159,10 @@ def test_one_model_answers_to_every_name(sdk: openai.OpenAI, model: str) -> None
 
 
 @pytest.mark.requirement(32, 89)
-def test_the_model_list_is_what_clients_read(sdk: openai.OpenAI, tiny: Server) -> None:
+def test_the_model_list_is_what_clients_read(sdk: openai.OpenAI, tiny: Server, chat_folder: Path) -> None:
     (model,) = sdk.models.list().data
+    # That of the files: a server that starts anew says the same.
+    assert model.created == int((chat_folder / "config.json").stat().st_mtime)
     assert (model.id, model.object, model.owned_by) == ("tiny", "model", "vllm-mlx")
     assert sdk.models.retrieve("tiny").created == model.created
     (fields,) = tiny.get("/v1/models").json()["data"]

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.hub import FakeHub, fake_hub
 
 from vllm_mlx.core.errors import ModelLoadError
-from vllm_mlx.models.source import resolve_model
+from vllm_mlx.models.source import made_at, resolve_model
 
 FILES = {
     "config.json": b"{}",
@@ -133,3 +133,13 @@ def test_a_local_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_name_that_is_neither_folder_nor_id_never_reaches_a_hub(name: str) -> None:
     with pytest.raises(ModelLoadError, match=r"neither a local folder|no model folder"):
         resolve_model(name)
+
+
+def test_a_model_is_as_old_as_its_files(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    assert made_at(str(tmp_path)) is None
+    config.write_text("{}")
+    os.utime(config, (5, 1_700_000_000))
+    assert made_at(str(tmp_path)) == 1_700_000_000
+    assert made_at("nobody/never-fetched") is None
+    assert made_at("demo") is not None

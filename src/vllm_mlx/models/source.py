@@ -48,6 +48,14 @@ def resolve_model(name: str, *, offline: bool = False) -> Path:
     return _fetch(name, offline=offline)
 
 
+def made_at(name: str) -> int | None:
+    """Unix time of a model's files, which another start finds unchanged; None if they are not here yet."""
+    try:
+        return int((resolve_model(name, offline=True) / "config.json").stat().st_mtime)
+    except (ModelLoadError, OSError):
+        return None
+
+
 def _demo_folder() -> Path:
     folder = Path(str(importlib.resources.files("vllm_mlx.models") / "demo"))
     if not (folder / "config.json").is_file():

@@ -23,7 +23,7 @@ from vllm_mlx.engine.process import ProcessEngine
 from vllm_mlx.mcp.config import read_config
 from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
-from vllm_mlx.models.source import resolve_model
+from vllm_mlx.models.source import made_at, resolve_model
 from vllm_mlx.parsing.detect import check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.runners.base import Runner
@@ -54,7 +54,8 @@ def build_service(
     check_names(config.model.tool_call_parser, config.model.reasoning_parser)
     root = display_name(config.model.model)
     names = config.model.served_model_name or (root,)
-    card = ModelCard(id=names[0], created=int(time.time()), root=root, max_model_len=None)
+    created = made_at(config.model.model) or int(time.time())
+    card = ModelCard(id=names[0], created=created, root=root, max_model_len=None)
 
     async def load() -> LoadedModel:
         folder = await asyncio.to_thread(resolve_model, config.model.model, offline=config.model.offline)
