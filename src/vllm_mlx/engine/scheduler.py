@@ -15,7 +15,6 @@ from vllm_mlx.core.errors import (
     ContextOverflow,
     DeadlineExceeded,
     InternalError,
-    InvalidGrammar,
     InvalidRequest,
     Overloaded,
     Unavailable,
@@ -177,7 +176,13 @@ class Scheduler:
         self._tally.failed_requests += 1
         self._settle(state, finished=False)
         self._outputs.append(
-            TokenOutput(request_id=request_id, choice=0, token_ids=[], error=(error.code, error.message))
+            TokenOutput(
+                request_id=request_id,
+                choice=0,
+                token_ids=[],
+                error=(error.code, error.message),
+                retry_after_s=error.retry_after_s if isinstance(error, Overloaded) else None,
+            )
         )
 
     def close(self) -> None:
@@ -225,8 +230,8 @@ class Scheduler:
         """
         asked = {row.seq_id: seq for row, seq in self._in_flight.awaited(plan)}
         mask, failed = self._masks.fill({i: seq.gate for i, seq in asked.items() if seq.gate is not None})
-        for seq_id, reason in failed.items():
-            self.fail(asked[seq_id].request_id, InvalidGrammar(reason))
+        for seq_id, error in failed.items():
+            self.fail(asked[seq_id].request_id, error)
         return mask
 
     def apply(self, plan: StepPlan, result: StepResult, seconds: float = 0.0) -> None:

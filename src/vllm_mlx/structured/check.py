@@ -12,7 +12,6 @@ import re
 import resource
 import signal
 import sys
-import threading
 from functools import partial
 from typing import IO, Final
 
@@ -32,7 +31,6 @@ LIMITS: Final = LLParserLimits(
 )
 CPU_S: Final = 6.0
 """Of processor time; the 100,000 values above take 1. An engine gives a grammar somewhat more."""
-WALL_S: Final = 60.0
 _STACK_BYTES: Final = STACK_BYTES // 2
 _MEMORY_BYTES: Final = 2**31 + _STACK_BYTES
 _RETIRED_BYTES: Final = 2**28
@@ -96,34 +94,33 @@ def _reason(error: str) -> str:
     return line.strip()[:_MESSAGE_CHARS]
 
 
-def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+def _serve(requests: IO[bytes], answers: IO[bytes], wall_s: float) -> None:
     first = read_frame(requests)
     if first is None:
         return
     tokens = tokens_of(msgspec.msgpack.decode(first, type=Names))
     write_frame(answers, msgspec.msgpack.encode(Verdict(None)))
     while (frame := read_frame(requests)) is not None:
-        verdict = _bounded_verdict(msgspec.msgpack.decode(frame, type=str), tokens)
+        verdict = _bounded_verdict(msgspec.msgpack.decode(frame, type=str), tokens, wall_s)
         write_frame(answers, msgspec.msgpack.encode(verdict))
         if verdict.last:
             return
 
 
-def _bounded_verdict(text: str, tokens: LLTokenizer) -> Verdict:
-    # Both signals end the process, whatever it is doing.
+def _bounded_verdict(text: str, tokens: LLTokenizer, wall_s: float) -> Verdict:
+    # Both signals end the process, whatever it is doing; only the first says something of the grammar.
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
-    signal.setitimer(signal.ITIMER_REAL, WALL_S)
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
     told: list[str | None] = []
-    done = threading.Event()
-    start_deep_thread(partial(_judge, text, tokens, told, done), "grammar", _STACK_BYTES)
-    done.wait()
+    # Until it is gone, as its stack counts: the next grammar must find as much room.
+    start_deep_thread(partial(_judge, text, tokens, told), "grammar", _STACK_BYTES).join()
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     [reason] = told
     return Verdict(reason, last=_peak_bytes() > _RETIRED_BYTES)
 
 
-def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threading.Event) -> None:
+def _judge(text: str, tokens: LLTokenizer, told: list[str | None]) -> None:
     try:
         check_grammar(text, tokens)
     except InvalidRequest as refusal:
@@ -132,7 +129,6 @@ def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threadi
         os.abort()
     else:
         told.append(None)
-    done.set()
 
 
 def _peak_bytes() -> int:
@@ -149,7 +145,7 @@ def _peak_bytes() -> int:
 
 
 def main() -> None:
-    """Serve standard input until it ends."""
+    """Serve standard input until it ends. The argument: seconds of anybody's time for a grammar."""
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, _MEMORY_BYTES)):
         try:
             resource.setrlimit(limit, (most, most))
@@ -157,7 +153,7 @@ def main() -> None:
             continue
     for name in ("SIGPROF", "SIGALRM"):
         signal.signal(signal.Signals[name], signal.SIG_DFL)
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
+    _serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from llguidance import LLExecutor
 
+from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
 from vllm_mlx.structured.masks import Tokens
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
-then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
-the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
+then end, also those that only stood behind a slow one. A usual mask takes 50 us, and the library bounds each
+to some 10 ms of work: what is over says that the cores are busy, not that a grammar is bad."""
 _LEAVE_S: Final = 2.0
 _THREADS: Final = max(1, min(16, (os.cpu_count() or 2) - 1))
-TOO_SLOW: Final = "what the grammar allows next takes too long to find out"
+TOO_SLOW: Final = "the machine is too busy to find out what the grammar allows next; try again later"
 
 
 class Workers(Protocol):
@@ -66,7 +67,7 @@ class _LookAhead:
         self.others: list[_Lent] = []
         self.words = np.zeros((0, width), np.uint32)
         self.refused: dict[int, str] = {}
-        self.failed: dict[int, str] = {}
+        self.failed: dict[int, AppError] = {}
 
     def run(self, workers: Workers) -> None:
         """On a thread of the filler's."""
@@ -108,7 +109,7 @@ class MaskFiller:
         self._thread: Thread | None = None
         self._looking: tuple[Future[None], _LookAhead] | None = None
 
-    def fill(self, matchers: Sequence[GrammarMatcher], width: int) -> tuple[Words, dict[int, str]]:
+    def fill(self, matchers: Sequence[GrammarMatcher], width: int) -> tuple[Words, dict[int, AppError]]:
         """Masks (R, W), row i for matcher i; rows that failed, and why."""
         words = np.zeros((len(matchers), width), np.uint32)
         raws = [matcher.lend() for matcher in matchers]
@@ -180,14 +181,14 @@ class MaskFiller:
             self._jobs, self._thread = SimpleQueue(), None
 
 
-def _so_far(words: Words) -> tuple[Words, dict[int, str]]:
+def _so_far(words: Words) -> tuple[Words, dict[int, AppError]]:
     """The masks that are there, of a call that goes on, and the rows that have none."""
     words = words.copy()
-    return words, dict.fromkeys(np.flatnonzero(~words.any(axis=1)).tolist(), TOO_SLOW)
+    return words, {row: Overloaded(TOO_SLOW) for row in np.flatnonzero(~words.any(axis=1)).tolist()}
 
 
-def _failed(raws: Sequence[Any]) -> dict[int, str]:
-    return {row: message_of(raw) for row, raw in enumerate(raws) if raw.is_error()}
+def _failed(raws: Sequence[Any]) -> dict[int, AppError]:
+    return {row: InvalidGrammar(message_of(raw)) for row, raw in enumerate(raws) if raw.is_error()}
 
 
 class _Library:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.core.errors import InvalidGrammar
+from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.structured.check import LIMITS
 
 Words = npt.NDArray[np.uint32]
@@ -59,7 +59,7 @@ class Foreseen(NamedTuple):
     words: Words
     row: int
     refused: str | None = None
-    failed: str | None = None
+    failed: AppError | None = None
 
 
 class GrammarMatcher:

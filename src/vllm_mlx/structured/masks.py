@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
+from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.core.steps import TokenMask
 from vllm_mlx.structured.gate import Allowed, Gate
 
@@ -35,7 +36,7 @@ class Masks:
         self._width = -(-(vocab_size + 1) // 32)
         self._filler: MaskFiller | None = None
 
-    def fill(self, gates: Mapping[int, Gate]) -> tuple[TokenMask | None, dict[int, str]]:
+    def fill(self, gates: Mapping[int, Gate]) -> tuple[TokenMask | None, dict[int, AppError]]:
         """The mask of these sequences, and by id those that can say nothing, with the reason.
 
         What grammars allow is found out for all of them at once, on other threads, where it is not known.
@@ -60,7 +61,7 @@ class Masks:
             if rule.never:
                 _clear(words[i], rule.never)
         for i in np.flatnonzero(words.max(axis=1) == 0).tolist():
-            failed.setdefault(seq_ids[i], _NOTHING)
+            failed.setdefault(seq_ids[i], InvalidGrammar(_NOTHING))
         return TokenMask(seq_ids, memoryview(cast(Any, words))), failed
 
     @contextmanager
@@ -90,7 +91,7 @@ class Masks:
         if self._filler is not None:
             self._filler.close()
 
-    def _by_grammar(self, rules: Sequence[Allowed]) -> tuple[Words, dict[int, str]]:
+    def _by_grammar(self, rules: Sequence[Allowed]) -> tuple[Words, dict[int, AppError]]:
         """What the matchers of rules allow, all ones where there is none; rows that failed, and why."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
         reached = [None if matcher is None else matcher.reached for matcher in matchers]
