@@ -15,6 +15,7 @@ from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overlo
 from vllm_mlx.structured.compiling import (
     COMPILE_CPU_S,
     COMPILE_S,
+    LARGE_CHARS,
     MAX_CHARS,
     QUEUE_S,
     Compilation,
@@ -188,6 +189,21 @@ def test_a_threads_work_is_read_by_others_and_is_no_time_that_it_waits() -> None
         assert clocks[0]() - first < 0.01
     compiler.go.set()
     assert isinstance(result(grammars, waiting), Compiled)
+
+
+@pytest.mark.requirement(63, 80)
+def test_large_ones_wait_for_each_other_and_small_ones_pass() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    large = [grammars.begin(f"wait {i}" + "x" * LARGE_CHARS) for i in range(3)]
+    small = [grammars.begin(f"{i}") for i in range(3)]
+    for compilation in small:
+        assert isinstance(result(grammars, compilation), Compiled)
+    assert compiler.begun == [large[0].text, "0", "1", "2"]
+    compiler.go.set()
+    for compilation in large:
+        assert isinstance(result(grammars, compilation), Compiled)
+    assert compiler.begun[4:] == [compilation.text for compilation in large[1:]]
 
 
 def test_who_finds_no_thread_in_time_may_come_again() -> None:

@@ -175,15 +175,7 @@ class Scheduler:
                 self._end(seq)
         self._tally.failed_requests += 1
         self._settle(state, finished=False)
-        self._outputs.append(
-            TokenOutput(
-                request_id=request_id,
-                choice=0,
-                token_ids=[],
-                error=(error.code, error.message),
-                retry_after_s=error.retry_after_s if isinstance(error, Overloaded) else None,
-            )
-        )
+        self._outputs.append(TokenOutput.of_error(request_id, error))
 
     def close(self) -> None:
         """End the threads that fill masks, and begin to compile no more grammars."""

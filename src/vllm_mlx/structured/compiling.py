@@ -32,6 +32,9 @@ COMPILE_S: Final = 30.0
 QUEUE_S: Final = 20.0
 """How long a grammar may wait for a thread."""
 
+LARGE_CHARS: Final = 100_000
+"""Longer ones are compiled one at a time, for each takes a core for a while, and small ones pass them."""
+
 _THREADS: Final = 2
 _GIVEN_UP: Final = 4
 """Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
@@ -52,6 +55,7 @@ class Compilation:
 
     def __init__(self, text: str, asked_s: float) -> None:
         self.text = text
+        self.is_large = len(text) > LARGE_CHARS
         self.asked_s = asked_s
         self.begun_s: float | None = None
         self.work: Clock | None = None  # of its thread, where there is such a clock
@@ -199,10 +203,14 @@ class Grammars:
     # ---- on the threads; the lock is held where something shared changes ----
 
     def _start_threads(self) -> None:
-        while self._queue and len(self._working) < _THREADS:
-            compilation = self._queue.popleft()
+        while len(self._working) < _THREADS and (compilation := self._next()) is not None:
+            self._queue.remove(compilation)
             self._working.add(compilation)
             start_deep_thread(partial(self._work, compilation), "grammar")
+
+    def _next(self) -> Compilation | None:
+        with_large = not any(each.is_large for each in self._working)
+        return next((each for each in self._queue if with_large or not each.is_large), None)
 
     def _work(self, compilation: Compilation) -> None:
         result = self._compiled(compilation)
