@@ -15,9 +15,9 @@ import pytest
 from tests.architecture.project import ROOT
 
 from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded
-from vllm_mlx.structured.checking import GrammarChecker, Names, Verdict, read_frame, write_frame
+from vllm_mlx.structured.checking import LARGE_CHARS, GrammarChecker, Names, Verdict, read_frame, write_frame
 
-COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check", "60"]
+COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check", "60", "0"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
@@ -90,6 +90,17 @@ def test_only_what_a_program_dies_of_by_itself_is_the_grammars_fault(
         with pytest.raises(error):
             waiting.result()
     made.check('start: "a"')
+    made.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system for children")
+def test_large_grammars_are_checked_where_cores_have_nothing_else_to_do() -> None:
+    before = children()
+    made = GrammarChecker(Names())
+    for text in ('start: "a"', 'start: "' + "a" * LARGE_CHARS + '"') * 2:
+        made.check(text)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert sorted(os.getpriority(os.PRIO_PROCESS, pid) - own for pid in children() - before) == [0, 10]
     made.close()
 
 

@@ -22,8 +22,8 @@ from vllm_mlx.structured.tools import calls_grammar
 
 WORKERS: Final = 2
 LARGE_BYTES: Final = 100_000
-"""Of what is asked for. Above it one request at a time has its grammar made, on a thread for such only: a burst of
-lists of 100,000 values, each of which takes a core for a while, stands in no one else's way."""
+"""Of what is asked for. Above it one request at a time has its grammar made, on a thread for such only: a
+burst of lists of 100,000 values, each of which takes a core for a while, stands in no one else's way."""
 MAX_KEPT: Final = 256
 MAX_KEPT_CHARS: Final = 8 * 2**20
 """Of all grammars that are kept, so that a request like an earlier one costs a look-up."""

@@ -12,7 +12,9 @@ import re
 import resource
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import IO, Final
 
 import msgspec
@@ -144,8 +146,16 @@ def _peak_bytes() -> int:
     return int(peak) * 1024
 
 
+def _stand_back(niceness: int) -> None:
+    os.nice(niceness)
+    with suppress(OSError):
+        # Where Linux groups processes by session, a process in one of its own is nice to nobody but itself:
+        # the group has to be nice.
+        Path("/proc/self/autogroup").write_text(str(niceness), "ascii")
+
+
 def main() -> None:
-    """Serve standard input until it ends. The argument: seconds of anybody's time for a grammar."""
+    """Serve standard input until it ends. The arguments: seconds on the wall for a grammar, and niceness."""
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, _MEMORY_BYTES)):
         try:
             resource.setrlimit(limit, (most, most))
@@ -153,6 +163,7 @@ def main() -> None:
             continue
     for name in ("SIGPROF", "SIGALRM"):
         signal.signal(signal.Signals[name], signal.SIG_DFL)
+    _stand_back(int(sys.argv[2]))
     _serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
 
 

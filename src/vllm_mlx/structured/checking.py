@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 _PROGRAM: Final = "vllm_mlx.structured.check"
 WALL_S: Final = 60.0
 """For a check, which is bounded in processor time besides: what is over says that the cores are busy."""
+LARGE_CHARS: Final = 100_000
+"""A longer grammar takes a core for up to a second, and is checked where cores have nothing else to do."""
 
+_LARGE_NICENESS: Final = 10
 _GRACE_S: Final = 5.0
 _LENGTH: Final = struct.Struct(">I")
 
@@ -102,7 +105,7 @@ class GrammarChecker:
     def __init__(self, names: Names, *, wall_s: float = WALL_S) -> None:
         self._names = names
         self._wall_s = wall_s
-        self._idle: list[_Helper] = []
+        self._idle: dict[int, list[_Helper]] = {0: [], _LARGE_NICENESS: []}
         self._all: set[_Helper] = set()
         self._closed = False
         self._lock = threading.Lock()
@@ -119,7 +122,7 @@ class GrammarChecker:
             frame = msgspec.msgpack.encode(text)
         except UnicodeEncodeError:
             raise InvalidRequest(_NO_TEXT) from None
-        helper = self._take()
+        helper = self._take(_LARGE_NICENESS if len(text) > LARGE_CHARS else 0)
         verdict = helper.ask(frame)
         if verdict is None or verdict.last:
             code = self._drop(helper)
@@ -134,18 +137,20 @@ class GrammarChecker:
         """End the processes; whoever waits for one hears `Overloaded`."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
+            idle = [helper for helpers in self._idle.values() for helper in helpers]
+            for helpers in self._idle.values():
+                helpers.clear()
             for helper in self._all:
                 helper.kill()
         for helper in idle:
             self._drop(helper)
 
-    def _take(self) -> _Helper:
+    def _take(self, niceness: int) -> _Helper:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
+            if self._idle[niceness]:
+                return self._idle[niceness].pop()
         try:
-            helper = _Helper(self._wall_s)
+            helper = _Helper(self._wall_s, niceness)
         except OSError as error:
             if error.errno not in _SHORTAGES:
                 raise
@@ -166,7 +171,7 @@ class GrammarChecker:
     def _give_back(self, helper: _Helper) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(helper)
+                self._idle[helper.niceness].append(helper)
                 return
         self._drop(helper)
 
@@ -177,12 +182,17 @@ class GrammarChecker:
 
 
 class _Helper:
-    """A process that checks one grammar after the other."""
+    """A process that checks one grammar after the other.
 
-    def __init__(self, wall_s: float) -> None:
+    Attributes:
+        niceness: how far it stands back behind others.
+    """
+
+    def __init__(self, wall_s: float, niceness: int) -> None:
+        self.niceness = niceness
         self._process = subprocess.Popen(
             # -P: a file in the folder where the server was started must not pass for one of our modules.
-            [sys.executable, "-P", "-m", _PROGRAM, str(wall_s)],
+            [sys.executable, "-P", "-m", _PROGRAM, str(wall_s), str(niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the library writes its panics there
