@@ -146,9 +146,7 @@ async def test_more_than_may_wait_are_refused_as_overload() -> None:
 
 @pytest.mark.requirement(63, 80)
 async def test_small_forms_do_not_wait_for_large_ones(constrainer: Constrainer) -> None:
-    large = [
-        asyncio.create_task(constrainer.grammar(chat(constraint=heavy(first)))) for first in range(3)
-    ]
+    large = [asyncio.create_task(constrainer.grammar(chat(constraint=heavy(first)))) for first in range(3)]
     await asyncio.sleep(0)
     assert await constrainer.grammar(chat(constraint=Regex("b"))) is not None
     assert not large[-1].done()
