@@ -85,7 +85,9 @@ class TokenOutput(msgspec.Struct, frozen=True, kw_only=True, array_like=True, om
     def of_error(cls, request_id: str, error: AppError) -> TokenOutput:
         """The end of a request."""
         told = error.code, error.message
-        return cls(request_id, 0, [], error=told, retry_after_s=error.retry_after_s)
+        return cls(
+            request_id=request_id, choice=0, token_ids=[], error=told, retry_after_s=error.retry_after_s
+        )
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):

@@ -30,7 +30,7 @@ WALL_S: Final = 60.0
 LARGE_CHARS: Final = 100_000
 """A longer grammar takes a core for up to a second, and is checked where cores have nothing else to do."""
 
-_LARGE_NICENESS: Final = 10
+_LARGE_NICENESS: Final = 5
 _GRACE_S: Final = 5.0
 _LENGTH: Final = struct.Struct(">I")
 
