@@ -148,6 +148,8 @@ HEAVY: list[Constraint] = [
     JsonSchema({"type": "string", "enum": [f"value-{i}" for i in range(100_000)]}),
     JsonSchema({"enum": list(range(100_000))}),
     JsonSchema({"type": "object", "description": "x" * 1_000_000}),
+    JsonSchema({"const": "x" * 1_000_000}),
+    JsonSchema({"oneOf": [{"enum": [f"{i}-{j}" for j in range(380)]} for i in range(256)]}),
     JsonSchema({"properties": {f"p{i}": {"type": "string"} for i in range(1000)}}),
     JsonSchema(nested(20)),
     JsonSchema({"type": "string", "pattern": "^(.*a){20}.*b.{12}$"}),

@@ -38,6 +38,10 @@ _MEMORY_BYTES: Final = 2**31 + _STACK_BYTES
 _RETIRED_BYTES: Final = 2**28
 """Who has taken so much keeps it; a new one is started instead."""
 
+_UNFORCED = '\n%llguidance {"no_forcing": true}\n'
+"""Else the library writes out, for every mask, all that must follow, half a second for a million letters,
+which a grammar of sixty can ask for, and all rows of a step wait. At the end, where it counts most."""
+
 _MESSAGE_CHARS = 300
 _PLACE = re.compile(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ")
 """Places in the grammar that was made of the constraint say nothing to the caller."""
@@ -67,13 +71,20 @@ def tokens_of(names: Names) -> LLTokenizer:
     return LLTokenizer(TokenizerWrapper(_ByteVocabulary(names)))
 
 
+def new_matcher(tokens: LLTokenizer, text: str) -> LLMatcher:
+    """A matcher over a grammar, which may turn out to be in error; Python's lock is not held meanwhile."""
+    if not text.startswith("{"):  # the library's JSON form, which our front never writes
+        text += _UNFORCED
+    return LLMatcher(tokens, text, log_level=0, limits=LIMITS)
+
+
 def check_grammar(text: str, tokens: LLTokenizer) -> None:
     """Compile a grammar and throw it away; Python's lock is not held meanwhile.
 
     Raises:
         InvalidRequest: it is no grammar, too complex, or lets nothing through; the message says which.
     """
-    matcher = LLMatcher(tokens, text, log_level=0, limits=LIMITS)
+    matcher = new_matcher(tokens, text)
     if not matcher.is_error():
         matcher.compute_bitmask()
     if matcher.is_error():
