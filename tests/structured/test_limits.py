@@ -196,7 +196,7 @@ WRONG: list[tuple[Constraint, str]] = [
     (Choice(()), "at least one"),
     (Choice(tuple(map(str, range(100_001)))), "at most"),
     (Choice(("x" * 3_000_000,)), "characters"),
-    (Lark(""), "Empty"),
+    (Lark(""), "no start rule"),
     (Lark("start: missing"), "missing"),
     (Lark("start x"), "Expected"),
     (Lark('{"grammars": [{"json_schema": {}}]}'), "Lark"),

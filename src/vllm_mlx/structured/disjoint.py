@@ -24,7 +24,9 @@ class _Prover:
     def __init__(self, defs: dict[str, Schema]) -> None:
         self._defs = defs
         self._steps = 0
-        self._values_of: dict[int, _Values | None] = {}  # by identity: the schemas outlive the prover
+        # By identity, as the schemas outlive the prover: each of many branches meets every other.
+        self._types_of: dict[int, frozenset[str]] = {}
+        self._values_of: dict[int, _Values | None] = {}
 
     def disjoint(self, one: Schema, other: Schema, depth: int) -> bool:
         self._steps += 1
@@ -40,12 +42,17 @@ class _Prover:
                 return True
             if "allOf" in a and any(self.disjoint(part, b, depth - 1) for part in a["allOf"]):
                 return True
-        if not (_types(one) & _types(other)):
+        if not (self._types(one) & self._types(other)):
             return True
         values, others = self._values(one), self._values(other)
         if values is not None and others is not None and values.isdisjoint(others):
             return True
         return self._by_a_property(one, other, depth)
+
+    def _types(self, schema: dict[str, Any]) -> frozenset[str]:
+        if id(schema) not in self._types_of:
+            self._types_of[id(schema)] = _types(schema)
+        return self._types_of[id(schema)]
 
     def _values(self, schema: dict[str, Any]) -> _Values | None:
         if id(schema) not in self._values_of:
@@ -53,7 +60,7 @@ class _Prover:
         return self._values_of[id(schema)]
 
     def _by_a_property(self, one: dict[str, Any], other: dict[str, Any], depth: int) -> bool:
-        if _types(one) & _types(other) != {"object"}:
+        if self._types(one) & self._types(other) != {"object"}:
             return False
         mine, yours = one.get("properties", {}), other.get("properties", {})
         return any(
