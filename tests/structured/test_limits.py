@@ -98,6 +98,7 @@ HOPELESS: list[tuple[Any, str]] = [
     (nested(70), "levels"),
     ({"enum": [f"v{i}" for i in range(100_001)]}, "100000 values"),
     ({"enum": [[i] for i in range(5000)]}, "subschemas"),
+    ({"const": {"a": list(range(20_000))}}, '"/const": lists and objects'),
     ({"properties": {f"p{i}": {"type": "string"} for i in range(5000)}}, "subschemas"),
     ({"description": "x" * 3_000_000}, "characters"),
     ({"anyOf": [{"const": i} for i in range(300)]}, "branches"),

@@ -21,6 +21,8 @@ MAX_SCHEMA_CHARS = 2 * 2**20
 MAX_DEPTH = 64
 MAX_SUBSCHEMAS = 4096
 MAX_ENUM_VALUES = 100_000
+MAX_COMPOSED_ITEMS = 20_000
+"""In lists and objects among values. The time of the library grows with their square: 6 s for 100,000."""
 MAX_REFS = 4096
 MAX_DEFINITIONS = 1000
 MAX_BRANCHES = 256
@@ -80,7 +82,7 @@ class _Reader:
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._subschemas = self._values = self._refs = self._patterns = 0
+        self._subschemas = self._values = self._items = self._refs = self._patterns = 0
         self._names: dict[str, str] = {}  # pointer -> name in `$defs`
         self._pending: list[str] = []
         self._one_ofs: list[tuple[list[Schema], str]] = []
@@ -162,6 +164,9 @@ class _Reader:
 
     def _literal(self, value: Any, where: str) -> Any:
         if isinstance(value, dict | list):
+            self._items += len(value)
+            if self._items > MAX_COMPOSED_ITEMS:
+                raise _wrong(where, f"lists and objects may hold at most {MAX_COMPOSED_ITEMS} values")
             self._subschemas += 1  # it costs as much as one
             if self._subschemas > MAX_SUBSCHEMAS:
                 raise InvalidRequest(
