@@ -286,7 +286,7 @@ def test_masks_that_are_late_end_their_own_rows_and_no_other(many: list[dict[str
         patch.setattr(filling, "FILL_S", 0.0)
         made, outputs = churn(many, FakeRunner(keep_plans=False), [], budget)
     errors = {o.request_id: o.error for o in outputs if o.error}
-    assert all("too long" in error[1] for error in errors.values())
+    assert all(error[0] == "overloaded" for error in errors.values())
     for request_id, request in made.items():
         for choice, (ids, finish) in enumerate(by_itself(request)):
             mine = [o for o in outputs if (o.request_id, o.choice) == (request_id, choice)]

@@ -135,14 +135,58 @@ async def test_many_schemas_are_forgotten_again(constrainer: Constrainer) -> Non
 @pytest.mark.requirement(63)
 async def test_more_than_may_wait_are_refused_as_overload() -> None:
     constrainer = Constrainer(FORMATS.get("hermes"), Names(), max_pending=1)
-    heavy = Choice(tuple(f"value-{i}" for i in range(50_000)))
-    first = asyncio.create_task(constrainer.grammar(chat(constraint=heavy)))
+    first = asyncio.create_task(constrainer.grammar(chat(constraint=heavy(0))))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
         await constrainer.grammar(chat(constraint=Regex("b")))
     assert await first is not None
     assert await constrainer.grammar(chat(constraint=Regex("b"))) is not None
     constrainer.close()
+
+
+@pytest.mark.requirement(63, 80)
+async def test_small_forms_do_not_wait_for_large_ones(constrainer: Constrainer) -> None:
+    large = [asyncio.create_task(constrainer.grammar(chat(constraint=heavy(first)))) for first in range(3)]
+    await asyncio.sleep(0)
+    assert await constrainer.grammar(chat(constraint=Regex("b"))) is not None
+    assert not large[-1].done()
+    assert len(set(await asyncio.gather(*large))) == 3
+
+
+@pytest.mark.requirement(63, 80)
+async def test_who_asks_for_a_form_that_is_under_way_gets_the_same_even_if_the_first_has_left(
+    constrainer: Constrainer,
+) -> None:
+    first, second, third = (
+        asyncio.create_task(constrainer.grammar(chat(constraint=heavy(0)))) for _ in range(3)
+    )
+    await asyncio.sleep(0)
+    first.cancel()
+    text = await second
+    assert await third is text  # made twice it would be two texts
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+@pytest.mark.requirement(63, 80)
+async def test_a_form_that_no_one_waits_for_any_more_may_be_asked_for_again(constrainer: Constrainer) -> None:
+    for _ in range(2):
+        only = asyncio.create_task(constrainer.grammar(chat(constraint=heavy(0))))
+        await asyncio.sleep(0)
+        only.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await only
+    assert await constrainer.grammar(chat(constraint=heavy(0))) is not None
+
+
+async def test_all_who_wait_for_a_bad_form_hear_that_it_is_bad(constrainer: Constrainer) -> None:
+    asked = [constrainer.grammar(chat(constraint=Regex("("))) for _ in range(3)]
+    for outcome in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(outcome, InvalidRequest)
+
+
+def heavy(first: int) -> Choice:
+    return Choice(tuple(f"value-{i}" for i in range(first, first + 30_000)))
 
 
 @pytest.mark.requirement(63)

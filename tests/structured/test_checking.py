@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
 from tests.architecture.project import ROOT
 
-from vllm_mlx.core.errors import InvalidRequest, Overloaded
-from vllm_mlx.structured.checking import GrammarChecker, Names, Verdict, read_frame, write_frame
+from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded
+from vllm_mlx.structured.checking import LARGE_CHARS, GrammarChecker, Names, Verdict, read_frame, write_frame
 
-COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check"]
+COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check", "60", "0"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src")}
 
 
@@ -51,6 +53,63 @@ def test_a_grammar_that_ends_its_process_is_refused_and_the_next_is_checked(
     with pytest.raises(InvalidRequest, match=reason):
         checker.check(text)
     checker.check('start: "a"')
+
+
+@pytest.mark.requirement(63, 80)
+def test_a_check_that_gets_no_time_says_nothing_of_the_grammar(checker: GrammarChecker) -> None:
+    starved = GrammarChecker(Names(), wall_s=0.1)
+    text = "start: A\nA: " + " | ".join(f'"value-{i}"' for i in range(100_000))
+    with pytest.raises(Overloaded, match="busy"):
+        starved.check(text)
+    starved.close()
+    checker.check(text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system for children")
+@pytest.mark.parametrize(
+    ("ended_by", "error"),
+    [
+        (signal.SIGKILL, Overloaded),
+        (signal.SIGHUP, Overloaded),
+        (signal.SIGSEGV, InvalidRequest),
+        (signal.SIGPROF, InvalidRequest),
+    ],
+)
+def test_only_what_a_program_dies_of_by_itself_is_the_grammars_fault(
+    ended_by: signal.Signals, error: type[AppError]
+) -> None:
+    before = children()
+    made = GrammarChecker(Names())
+    made.check('start: "a"')
+    (pid,) = children() - before
+    with ThreadPoolExecutor(1) as threads:
+        os.kill(pid, signal.SIGSTOP)
+        waiting = threads.submit(made.check, 'start: "a"')
+        os.kill(pid, ended_by)
+        os.kill(pid, signal.SIGCONT)
+        with pytest.raises(error):
+            waiting.result()
+    made.check('start: "a"')
+    made.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system for children")
+def test_large_grammars_are_checked_where_cores_have_nothing_else_to_do() -> None:
+    before = children()
+    made = GrammarChecker(Names())
+    for text in ('start: "a"', 'start: "' + "a" * LARGE_CHARS + '"') * 2:
+        made.check(text)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert sorted(os.getpriority(os.PRIO_PROCESS, pid) - own for pid in children() - before) == [0, 5]
+    made.close()
+
+
+def children() -> set[int]:
+    return {
+        int(pid)
+        for path in Path("/proc/self/task").glob("*/children")
+        for pid in path.read_text("ascii").split()
+    }
 
 
 @pytest.mark.requirement(63)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.fakes.clock import HandClock
 
+from vllm_mlx.core.clock import Clock, thread_work_clock
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.compiling import (
+    COMPILE_CPU_S,
     COMPILE_S,
+    LARGE_CHARS,
     MAX_CHARS,
     QUEUE_S,
     Compilation,
@@ -51,9 +55,10 @@ class Compiled:
         return Compiled(self.text)
 
 
-def made(compiler: Slow) -> tuple[Grammars, HandClock]:
+def made(compiler: Slow, work: HandClock | None = None) -> tuple[Grammars, HandClock]:
+    """With a clock for all, and one of the processor time of every thread."""
     clock = HandClock()
-    return Grammars(lambda: compiler, clock), clock  # type: ignore[arg-type,return-value]
+    return Grammars(lambda: compiler, clock, lambda: work), clock  # type: ignore[arg-type,return-value]
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -134,13 +139,13 @@ def test_a_text_that_is_too_long_is_refused_at_once() -> None:
 
 @pytest.mark.requirement(63)
 def test_a_grammar_that_takes_too_long_is_given_up_and_does_not_stand_in_the_way() -> None:
-    compiler = Slow()
-    grammars, clock = made(compiler)
+    compiler, work = Slow(), HandClock()
+    grammars, _ = made(compiler, work)
     slow = [grammars.begin(f"wait {i}") for i in range(2)]
     until(lambda: len(compiler.begun) == 2)
     quick = grammars.begin("quick")
     assert grammars.poll(slow[0]) is None
-    clock.advance(COMPILE_S + 1)
+    work.advance(COMPILE_CPU_S + 1)
     for compilation in slow:
         with pytest.raises(InvalidGrammar, match="too long"):
             grammars.poll(compilation)
@@ -148,6 +153,57 @@ def test_a_grammar_that_takes_too_long_is_given_up_and_does_not_stand_in_the_way
     compiler.go.set()
     with pytest.raises(InvalidGrammar, match="too long"):
         grammars.poll(slow[0])
+
+
+@pytest.mark.requirement(63, 80)
+@pytest.mark.parametrize("told", [True, False], ids=["", "where no one tells of other threads' work"])
+def test_a_grammar_whose_thread_gets_no_core_is_no_bad_one_and_may_come_again(told: bool) -> None:
+    compiler, work = Slow(), HandClock()
+    grammars, clock = made(compiler, work if told else None)
+    starved = grammars.begin("wait")
+    until(lambda: compiler.begun == ["wait"])
+    work.advance(COMPILE_CPU_S - 1)
+    clock.advance(COMPILE_S - 1)
+    assert grammars.poll(starved) is None
+    clock.advance(2)
+    with pytest.raises(Overloaded, match="busy"):
+        grammars.poll(starved)
+    compiler.go.set()
+    assert isinstance(result(grammars, grammars.begin("wait")), Compiled)
+
+
+def test_a_threads_work_is_read_by_others_and_is_no_time_that_it_waits() -> None:
+    compiler, clocks = Slow(), list[Clock | None]()
+
+    def work_clock() -> Clock | None:
+        clocks.append(thread_work_clock())
+        return clocks[-1]
+
+    grammars = Grammars(lambda: compiler, work_clock=work_clock)  # type: ignore[arg-type,return-value]
+    waiting = grammars.begin("wait")
+    until(lambda: compiler.begun == ["wait"])
+    if clocks[0] is not None:
+        first, begun_s = clocks[0](), time.thread_time()
+        while time.thread_time() - begun_s < 0.05:
+            pass  # this thread works, the other does not
+        assert clocks[0]() - first < 0.01
+    compiler.go.set()
+    assert isinstance(result(grammars, waiting), Compiled)
+
+
+@pytest.mark.requirement(63, 80)
+def test_large_ones_wait_for_each_other_and_small_ones_pass() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler)
+    large = [grammars.begin(f"wait {i}" + "x" * LARGE_CHARS) for i in range(3)]
+    small = [grammars.begin(f"{i}") for i in range(3)]
+    for compilation in small:
+        assert isinstance(result(grammars, compilation), Compiled)
+    assert compiler.begun == [large[0].text, "0", "1", "2"]
+    compiler.go.set()
+    for compilation in large:
+        assert isinstance(result(grammars, compilation), Compiled)
+    assert compiler.begun[4:] == [compilation.text for compilation in large[1:]]
 
 
 def test_who_finds_no_thread_in_time_may_come_again() -> None:

@@ -12,7 +12,7 @@ from tests.fakes.chat_tokenizer import save_text_side
 from tests.limits import LIMIT_S
 
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.core.errors import InvalidGrammar
+from vllm_mlx.core.errors import InvalidGrammar, Overloaded
 from vllm_mlx.structured import filling
 from vllm_mlx.structured.filling import MaskFiller
 from vllm_mlx.structured.gate import Gate
@@ -219,7 +219,7 @@ def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler
     matchers = [compiler.compile('start: "a"') for _ in range(2)]
     words, _, _, failed = filler.fill(matchers)
     assert list(failed) == [1]
-    assert "too long" in failed[1]
+    assert isinstance(failed[1], Overloaded)
     assert words[0].tolist() == [7] * 4
     # The thread that is busy still is left behind, with rows and matchers of its own.
     again, _, _, failed = filler.fill(matchers[:1])
@@ -247,7 +247,8 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
         assert not matcher.exhausted
         assert matcher.allows(*ids(tokenizer, ","))
     reached = [matcher.reached for matcher in matchers.values()]
-    assert [each and each.failed for each in reached] == [None, filling.TOO_SLOW]
+    # The library bounds the work for a mask: what is late had no core, and its grammar is not at fault.
+    assert [type(each and each.failed) for each in reached] == [type(None), Overloaded]
     assert reached[0] is not None
     workers.go.set()
     assert reached[0].words[0].tolist() == [7] * 4

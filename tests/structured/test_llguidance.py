@@ -202,3 +202,16 @@ def test_the_library_is_imported_by_whoever_uses_a_grammar_and_no_one_else() -> 
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.requirement(63, 80)
+@pytest.mark.parametrize("more", ["", '\n%llguidance {"no_forcing": false}'], ids=["", "whatever it says"])
+def test_what_must_follow_is_not_written_out_for_a_mask(more: str) -> None:
+    """It would take half a second for each token of this text, and leave one way to spell it."""
+    tokenizer = Tokenizer.load(ROOT / "src/vllm_mlx/models/demo")
+    compiler = Compiler(tokenizer, PADDED)
+    spelt = {i: tokenizer.token_bytes(i).decode("latin-1") for i in range(PADDED)}
+    long = next(text for text in spelt.values() if len(text) > 1 and text.isalpha() and text.isascii())
+    grammar = f'start: X\nX: Y{{1000}}\nY: Z{{1000}}\nZ: "{long}"' + more
+    [ids] = allowed(Gate(compiler.compile(grammar), None))
+    assert {spelt[i] for i in ids} >= {long, long[0]}

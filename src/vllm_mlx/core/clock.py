@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
@@ -13,3 +14,15 @@ class Clock(Protocol):
 
 
 system_clock: Clock = time.monotonic
+
+
+def thread_work_clock() -> Clock | None:
+    """Seconds of processor time that the calling thread takes: any thread may read it while that one lives.
+
+    None where the system does not tell of other threads (macOS).
+    """
+    clock_of = getattr(time, "pthread_getcpuclockid", None)
+    if clock_of is None:
+        return None
+    clock_id: int = clock_of(threading.get_ident())
+    return lambda: time.clock_gettime(clock_id)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from vllm_mlx.config import CacheConfig, EngineConfig
 from vllm_mlx.core.clock import Clock, system_clock
-from vllm_mlx.core.errors import AppError, Overloaded
+from vllm_mlx.core.errors import AppError
 from vllm_mlx.core.stats import EngineStats
 from vllm_mlx.engine.client import EngineInfo
 from vllm_mlx.engine.scheduler import Scheduler
@@ -186,7 +186,7 @@ class EngineLoop:
         try:
             self._scheduler.submit(command)
         except AppError as error:
-            return [_refusal(command.request_id, error)]
+            return [TokenOutput.of_error(command.request_id, error)]
         return []
 
 
@@ -203,13 +203,3 @@ def _noting_failure(plan: StepPlan) -> Iterator[None]:
     except Exception as error:
         logger.exception("a step of %d rows failed", len(plan.rows))
         raise _StepFailed from error
-
-
-def _refusal(request_id: str, error: AppError) -> TokenOutput:
-    return TokenOutput(
-        request_id=request_id,
-        choice=0,
-        token_ids=[],
-        error=(error.code, error.message),
-        retry_after_s=error.retry_after_s if isinstance(error, Overloaded) else None,
-    )

@@ -15,7 +15,6 @@ from vllm_mlx.core.errors import (
     ContextOverflow,
     DeadlineExceeded,
     InternalError,
-    InvalidGrammar,
     InvalidRequest,
     Overloaded,
     Unavailable,
@@ -176,9 +175,7 @@ class Scheduler:
                 self._end(seq)
         self._tally.failed_requests += 1
         self._settle(state, finished=False)
-        self._outputs.append(
-            TokenOutput(request_id=request_id, choice=0, token_ids=[], error=(error.code, error.message))
-        )
+        self._outputs.append(TokenOutput.of_error(request_id, error))
 
     def close(self) -> None:
         """End the threads that fill masks, and begin to compile no more grammars."""
@@ -225,8 +222,8 @@ class Scheduler:
         """
         asked = {row.seq_id: seq for row, seq in self._in_flight.awaited(plan)}
         mask, failed = self._masks.fill({i: seq.gate for i, seq in asked.items() if seq.gate is not None})
-        for seq_id, reason in failed.items():
-            self.fail(asked[seq_id].request_id, InvalidGrammar(reason))
+        for seq_id, error in failed.items():
+            self.fail(asked[seq_id].request_id, error)
         return mask
 
     def apply(self, plan: StepPlan, result: StepResult, seconds: float = 0.0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from vllm_mlx.core.constraints import ThinkingRules
+from vllm_mlx.core.errors import AppError
 from vllm_mlx.core.events import FinishReason
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.stats import EngineStats
@@ -79,6 +80,14 @@ class TokenOutput(msgspec.Struct, frozen=True, kw_only=True, array_like=True, om
     retry_after_s: float | None = None
     cached_tokens: int = 0
     prompt_logprobs: list[RawLogprob] | None = None
+
+    @classmethod
+    def of_error(cls, request_id: str, error: AppError) -> TokenOutput:
+        """The end of a request."""
+        told = error.code, error.message
+        return cls(
+            request_id=request_id, choice=0, token_ids=[], error=told, retry_after_s=error.retry_after_s
+        )
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):

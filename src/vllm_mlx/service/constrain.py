@@ -21,9 +21,20 @@ from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.tools import calls_grammar
 
 WORKERS: Final = 2
+LARGE_BYTES: Final = 100_000
+"""Of what is asked for. Above it one request at a time has its grammar made, on a thread for such only: a
+burst of lists of 100,000 values, each of which takes a core for a while, stands in no one else's way."""
 MAX_KEPT: Final = 256
 MAX_KEPT_CHARS: Final = 8 * 2**20
 """Of all grammars that are kept, so that a request like an earlier one costs a look-up."""
+
+
+class _Work:
+    """A grammar that is being made, and how many wait for it."""
+
+    def __init__(self, made: asyncio.Future[str | None]) -> None:
+        self.made = made
+        self.num_waiting = 0
 
 
 class Constrainer:
@@ -42,7 +53,9 @@ class Constrainer:
         self._pending = 0
         self._kept: OrderedDict[bytes, str | None] = OrderedDict()
         self._kept_chars = 0
+        self._under_way: dict[bytes, _Work] = {}
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="grammar")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large-grammar")
 
     async def grammar(self, request: GenerateRequest) -> str | None:
         """The grammar of a request's output; None where it may be any text.
@@ -55,24 +68,45 @@ class Constrainer:
         tools = chat is not None and bool(chat.tools or chat.tool_choice.mode in ("required", "named"))
         if request.constraint is None and not tools:
             return None
-        key = _key(request)
+        asked = _asked(request)
+        key = hashlib.sha256(asked).digest()
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         if self._pending >= self._max_pending:
             raise Overloaded("Too many requests are waiting.", retry_after_s=1.0)
+        work = self._under_way.get(key)
+        if work is None:
+            work = self._begin(key, request, self._large if len(asked) > LARGE_BYTES else self._threads)
+        work.num_waiting += 1
         self._pending += 1
         try:
-            text = await asyncio.get_running_loop().run_in_executor(self._threads, self._make, request)
+            return await asyncio.shield(work.made)
         finally:
             self._pending -= 1
-        self._keep(key, text)
-        return text
+            work.num_waiting -= 1
+            if not work.num_waiting and not work.made.done():
+                work.made.cancel()  # before it has begun it need not begin
+                del self._under_way[key]
 
     def close(self) -> None:
         """End the threads once they are idle, and the processes at once."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._large):
+            threads.shutdown(wait=False, cancel_futures=True)
         self._checker.close()
+
+    def _begin(self, key: bytes, request: GenerateRequest, threads: ThreadPoolExecutor) -> _Work:
+        work = _Work(asyncio.get_running_loop().run_in_executor(threads, self._make, request))
+        self._under_way[key] = work
+
+        def settle(made: asyncio.Future[str | None]) -> None:
+            if self._under_way.get(key) is work:
+                del self._under_way[key]
+            if not made.cancelled() and made.exception() is None:
+                self._keep(key, made.result())
+
+        work.made.add_done_callback(settle)
+        return work
 
     def _make(self, request: GenerateRequest) -> str | None:
         chat = request.input if isinstance(request.input, ChatInput) else None
@@ -127,14 +161,14 @@ class Constrainer:
             self._kept_chars -= len(oldest or "")
 
 
-def _key(request: GenerateRequest) -> bytes:
+def _asked(request: GenerateRequest) -> bytes:
     """Equal for requests that ask for the same form."""
     asked: list[object] = [request.constraint, request.constraint_param]
     if isinstance(request.input, ChatInput):
         asked += request.input.tools, request.input.tool_choice, request.input.parallel_tool_calls
     # Not sorted: the order of a schema's properties is the order of the answer's. JSON, because a schema may
     # hold numbers of any length.
-    return hashlib.sha256(msgspec.json.encode(asked)).digest()
+    return msgspec.json.encode(asked)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from vllm_mlx.chat.detokenizer import Detokenizer
 from vllm_mlx.core.chance import fresh_hex
 from vllm_mlx.core.clock import Clock
-from vllm_mlx.core.errors import error_from_code
+from vllm_mlx.core.errors import AppError, InvalidGrammar, error_from_code
 from vllm_mlx.core.events import Completed, Event, Started, TextDelta, Timings, TokenLogprob, Usage
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.tools import ToolSpec
@@ -57,7 +57,7 @@ async def generate(
             if taken % _OUTPUTS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
             if output.error is not None:
-                raise error_from_code(*output.error)
+                raise _of_engine(output.error, request)
             choice = choices[output.choice]
             if choice.finished:
                 continue  # already ended by a stop string; the engine had not heard yet
@@ -89,6 +89,14 @@ async def generate(
             generation_time_ms=(ended - first_token_at) * 1e3,
         ),
     )
+
+
+def _of_engine(error: tuple[str, str], request: GenerateRequest) -> AppError:
+    """What an engine reports; it knows of a grammar, but not which field asked for it."""
+    told = error_from_code(*error)
+    if isinstance(told, InvalidGrammar):
+        told.param = request.constraint_param if request.constraint is not None else "tools"
+    return told
 
 
 def _choice_stream(

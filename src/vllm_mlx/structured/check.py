@@ -12,8 +12,9 @@ import re
 import resource
 import signal
 import sys
-import threading
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import IO, Final
 
 import msgspec
@@ -32,11 +33,14 @@ LIMITS: Final = LLParserLimits(
 )
 CPU_S: Final = 6.0
 """Of processor time; the 100,000 values above take 1. An engine gives a grammar somewhat more."""
-WALL_S: Final = 60.0
 _STACK_BYTES: Final = STACK_BYTES // 2
 _MEMORY_BYTES: Final = 2**31 + _STACK_BYTES
 _RETIRED_BYTES: Final = 2**28
 """Who has taken so much keeps it; a new one is started instead."""
+
+_UNFORCED = '\n%llguidance {"no_forcing": true}\n'
+"""Else the library writes out, for every mask, all that must follow, half a second for a million letters,
+which a grammar of sixty can ask for, and all rows of a step wait. At the end, where it counts most."""
 
 _MESSAGE_CHARS = 300
 _PLACE = re.compile(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ")
@@ -67,13 +71,20 @@ def tokens_of(names: Names) -> LLTokenizer:
     return LLTokenizer(TokenizerWrapper(_ByteVocabulary(names)))
 
 
+def new_matcher(tokens: LLTokenizer, text: str) -> LLMatcher:
+    """A matcher over a grammar, which may turn out to be in error; Python's lock is not held meanwhile."""
+    if not text.startswith("{"):  # the library's JSON form, which our front never writes
+        text += _UNFORCED
+    return LLMatcher(tokens, text, log_level=0, limits=LIMITS)
+
+
 def check_grammar(text: str, tokens: LLTokenizer) -> None:
     """Compile a grammar and throw it away; Python's lock is not held meanwhile.
 
     Raises:
         InvalidRequest: it is no grammar, too complex, or lets nothing through; the message says which.
     """
-    matcher = LLMatcher(tokens, text, log_level=0, limits=LIMITS)
+    matcher = new_matcher(tokens, text)
     if not matcher.is_error():
         matcher.compute_bitmask()
     if matcher.is_error():
@@ -96,34 +107,33 @@ def _reason(error: str) -> str:
     return line.strip()[:_MESSAGE_CHARS]
 
 
-def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+def _serve(requests: IO[bytes], answers: IO[bytes], wall_s: float) -> None:
     first = read_frame(requests)
     if first is None:
         return
     tokens = tokens_of(msgspec.msgpack.decode(first, type=Names))
     write_frame(answers, msgspec.msgpack.encode(Verdict(None)))
     while (frame := read_frame(requests)) is not None:
-        verdict = _bounded_verdict(msgspec.msgpack.decode(frame, type=str), tokens)
+        verdict = _bounded_verdict(msgspec.msgpack.decode(frame, type=str), tokens, wall_s)
         write_frame(answers, msgspec.msgpack.encode(verdict))
         if verdict.last:
             return
 
 
-def _bounded_verdict(text: str, tokens: LLTokenizer) -> Verdict:
-    # Both signals end the process, whatever it is doing.
+def _bounded_verdict(text: str, tokens: LLTokenizer, wall_s: float) -> Verdict:
+    # Both signals end the process, whatever it is doing; only the first says something of the grammar.
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
-    signal.setitimer(signal.ITIMER_REAL, WALL_S)
+    signal.setitimer(signal.ITIMER_REAL, wall_s)
     told: list[str | None] = []
-    done = threading.Event()
-    start_deep_thread(partial(_judge, text, tokens, told, done), "grammar", _STACK_BYTES)
-    done.wait()
+    # Until it is gone, as its stack counts: the next grammar must find as much room.
+    start_deep_thread(partial(_judge, text, tokens, told), "grammar", _STACK_BYTES).join()
     signal.setitimer(signal.ITIMER_PROF, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     [reason] = told
     return Verdict(reason, last=_peak_bytes() > _RETIRED_BYTES)
 
 
-def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threading.Event) -> None:
+def _judge(text: str, tokens: LLTokenizer, told: list[str | None]) -> None:
     try:
         check_grammar(text, tokens)
     except InvalidRequest as refusal:
@@ -132,7 +142,6 @@ def _judge(text: str, tokens: LLTokenizer, told: list[str | None], done: threadi
         os.abort()
     else:
         told.append(None)
-    done.set()
 
 
 def _peak_bytes() -> int:
@@ -148,8 +157,16 @@ def _peak_bytes() -> int:
     return int(peak) * 1024
 
 
+def _stand_back(niceness: int) -> None:
+    os.nice(niceness)
+    with suppress(OSError):
+        # Where Linux groups processes by session, a process in one of its own is nice to nobody but itself:
+        # the group has to be nice.
+        Path("/proc/self/autogroup").write_text(str(niceness), "ascii")
+
+
 def main() -> None:
-    """Serve standard input until it ends."""
+    """Serve standard input until it ends. The arguments: seconds on the wall for a grammar, and niceness."""
     for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, _MEMORY_BYTES)):
         try:
             resource.setrlimit(limit, (most, most))
@@ -157,7 +174,8 @@ def main() -> None:
             continue
     for name in ("SIGPROF", "SIGALRM"):
         signal.signal(signal.Signals[name], signal.SIG_DFL)
-    _serve(sys.stdin.buffer, sys.stdout.buffer)
+    _stand_back(int(sys.argv[2]))
+    _serve(sys.stdin.buffer, sys.stdout.buffer, float(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ and that much MessagePack.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -24,6 +25,12 @@ from vllm_mlx.core.errors import AppError, InternalError, InvalidRequest, Overlo
 log = logging.getLogger(__name__)
 
 _PROGRAM: Final = "vllm_mlx.structured.check"
+WALL_S: Final = 60.0
+"""For a check, which is bounded in processor time besides: what is over says that the cores are busy."""
+LARGE_CHARS: Final = 100_000
+"""A longer grammar takes a core for up to a second, and is checked where cores have nothing else to do."""
+
+_LARGE_NICENESS: Final = 5
 _GRACE_S: Final = 5.0
 _LENGTH: Final = struct.Struct(">I")
 
@@ -32,6 +39,13 @@ _TOO_MUCH = "the grammar is too complex: compiling it takes too much memory or d
 _NO_TEXT = "the grammar holds a lone surrogate, which is not valid Unicode"
 _BROKEN = "grammars cannot be checked on this server"
 _ENDED = "the check of the grammar was interrupted; try again"
+_STARVED = "the machine is too busy to check the grammar; try again later"
+
+_ITS_FAULT: Final = frozenset(
+    (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP)
+)
+"""What a program dies of that wants more memory or depth than it may have."""
+_SHORTAGES: Final = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -85,11 +99,13 @@ class GrammarChecker:
 
     Args:
         names: what a grammar may say about the model's tokens.
+        wall_s: how long a check may take where cores are busy.
     """
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, *, wall_s: float = WALL_S) -> None:
         self._names = names
-        self._idle: list[_Helper] = []
+        self._wall_s = wall_s
+        self._idle: dict[int, list[_Helper]] = {0: [], _LARGE_NICENESS: []}
         self._all: set[_Helper] = set()
         self._closed = False
         self._lock = threading.Lock()
@@ -99,14 +115,14 @@ class GrammarChecker:
 
         Raises:
             InvalidRequest: it does not; the message says why.
-            Overloaded: its process was ended from outside.
+            Overloaded: its process was ended from outside or got no time, or there are no more processes.
             InternalError: no process can be started.
         """
         try:
             frame = msgspec.msgpack.encode(text)
         except UnicodeEncodeError:
             raise InvalidRequest(_NO_TEXT) from None
-        helper = self._take()
+        helper = self._take(_LARGE_NICENESS if len(text) > LARGE_CHARS else 0)
         verdict = helper.ask(frame)
         if verdict is None or verdict.last:
             code = self._drop(helper)
@@ -121,24 +137,32 @@ class GrammarChecker:
         """End the processes; whoever waits for one hears `Overloaded`."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
+            idle = [helper for helpers in self._idle.values() for helper in helpers]
+            for helpers in self._idle.values():
+                helpers.clear()
             for helper in self._all:
                 helper.kill()
         for helper in idle:
             self._drop(helper)
 
-    def _take(self) -> _Helper:
+    def _take(self, niceness: int) -> _Helper:
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        helper = _Helper()
+            if self._idle[niceness]:
+                return self._idle[niceness].pop()
+        try:
+            helper = _Helper(self._wall_s, niceness)
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                raise
+            log.warning("no process for the check of a grammar: %s", error)
+            raise Overloaded(_STARVED) from None
         with self._lock:
             self._all.add(helper)
             if self._closed:
                 helper.kill()
         if helper.ask(msgspec.msgpack.encode(self._names)) is None:
             code = self._drop(helper)
-            if self._closed:
+            if self._closed or -code in (signal.SIGKILL, signal.SIGTERM):
                 raise Overloaded(_ENDED)
             log.error("the program that checks grammars did not start: exit code %d", code)
             raise InternalError(_BROKEN)
@@ -147,7 +171,7 @@ class GrammarChecker:
     def _give_back(self, helper: _Helper) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(helper)
+                self._idle[helper.niceness].append(helper)
                 return
         self._drop(helper)
 
@@ -158,12 +182,17 @@ class GrammarChecker:
 
 
 class _Helper:
-    """A process that checks one grammar after the other."""
+    """A process that checks one grammar after the other.
 
-    def __init__(self) -> None:
+    Attributes:
+        niceness: how far it stands back behind others.
+    """
+
+    def __init__(self, wall_s: float, niceness: int) -> None:
+        self.niceness = niceness
         self._process = subprocess.Popen(
             # -P: a file in the folder where the server was started must not pass for one of our modules.
-            [sys.executable, "-P", "-m", _PROGRAM],
+            [sys.executable, "-P", "-m", _PROGRAM, str(wall_s), str(niceness)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the library writes its panics there
@@ -209,7 +238,13 @@ class _Helper:
 
 
 def _ended(code: int) -> AppError:
-    """Why a process ended in the middle of a grammar: it was told to, or died of it."""
-    if -code in (signal.SIGKILL, signal.SIGTERM):
-        return Overloaded(_ENDED)
-    return InvalidRequest(_TOO_LONG if -code in (signal.SIGPROF, signal.SIGALRM) else _TOO_MUCH)
+    """Why a process ended in the middle of a grammar: of it, or of what is no fault of the grammar's."""
+    if -code == signal.SIGPROF:
+        return InvalidRequest(_TOO_LONG)
+    if -code in _ITS_FAULT:
+        return InvalidRequest(_TOO_MUCH)
+    if -code == signal.SIGALRM:
+        return Overloaded(_STARVED)
+    if code >= 0:  # it raised: there was no room for a thread, for one
+        log.error("the program that checks grammars ended: exit code %d", code)
+    return Overloaded(_ENDED)

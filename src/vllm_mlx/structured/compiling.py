@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vllm_mlx.core.clock import Clock, system_clock
+from vllm_mlx.core.clock import Clock, system_clock, thread_work_clock
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.stack import start_deep_thread
 
@@ -25,10 +25,15 @@ log = logging.getLogger(__name__)
 
 MAX_CHARS: Final = 2**21
 """The longest grammar: 1 MB of JSON schema, with its quotes escaped."""
-COMPILE_S: Final = 8.0
-"""What compiling may take, the model's first grammar apart, which waits for the vocabulary to be read."""
+COMPILE_CPU_S: Final = 8.0
+"""Of processor time, once the vocabulary is read: what takes more is the grammar's fault."""
+COMPILE_S: Final = 30.0
+"""How long it may take where cores are busy: what is over is nobody's fault, and may be asked for again."""
 QUEUE_S: Final = 20.0
 """How long a grammar may wait for a thread."""
+
+LARGE_CHARS: Final = 100_000
+"""Longer ones are compiled one at a time, for each takes a core for a while, and small ones pass them."""
 
 _THREADS: Final = 2
 _GIVEN_UP: Final = 4
@@ -39,6 +44,7 @@ _KEPT_CHARS: Final = 2**23
 
 _TOO_LONG = "the grammar or schema has {} characters; at most {} are compiled"
 _TOO_SLOW = "the grammar or schema takes too long to compile"
+_STARVED = "the machine is too busy to compile the grammar or schema; try again later"
 _BUSY = "too many grammars wait to be compiled; try again later"
 _NONE_HERE = "this model's engine has no tokenizer to constrain output with"
 _BROKEN = "the model's vocabulary cannot be used for constrained output"
@@ -49,8 +55,11 @@ class Compilation:
 
     def __init__(self, text: str, asked_s: float) -> None:
         self.text = text
+        self.is_large = len(text) > LARGE_CHARS
         self.asked_s = asked_s
         self.begun_s: float | None = None
+        self.work: Clock | None = None  # of its thread, where there is such a clock
+        self.work_begun_s = 0.0
         self.num_waiting = 1  # requests
         self.given_up = False
         self._result: GrammarMatcher | AppError | None = None
@@ -68,7 +77,7 @@ class Compilation:
 
         Raises:
             InvalidGrammar: the grammar is wrong or too complex.
-            Overloaded: no thread had time for it.
+            Overloaded: no thread, or no core, had time for it.
             InternalError: the vocabulary cannot be read.
         """
         if isinstance(self._result, AppError):
@@ -84,11 +93,18 @@ class Grammars:
 
     Args:
         load: makes a compiler over the vocabulary; called once, on a thread of its own or by `prepare`.
+        work_clock: gives the clock of the processor time of the thread that calls it, or None.
     """
 
-    def __init__(self, load: Callable[[], Compiler], clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Compiler],
+        clock: Clock = system_clock,
+        work_clock: Callable[[], Clock | None] = thread_work_clock,
+    ) -> None:
         self._load = load
         self._clock = clock
+        self._work_clock = work_clock
         self._kept: OrderedDict[str, Compilation] = OrderedDict()
         self._lock = threading.Lock()  # for what follows: threads take from it
         self._queue: deque[Compilation] = deque()
@@ -161,25 +177,40 @@ class Grammars:
         with self._lock:
             if compilation.settled:
                 return
-            begun_s = compilation.begun_s
-            if begun_s is not None and now_s - begun_s > COMPILE_S:
-                compilation.settle(InvalidGrammar(_TOO_SLOW))
-                if self._num_given_up < _GIVEN_UP:
-                    compilation.given_up = True
-                    self._num_given_up += 1
-                    self._working.discard(compilation)
-                    self._start_threads()
+            if compilation.begun_s is not None:
+                self._check_progress(compilation, now_s - compilation.begun_s)
             elif compilation in self._queue and now_s - compilation.asked_s > QUEUE_S:
                 self._queue.remove(compilation)
                 compilation.settle(Overloaded(_BUSY))
 
+    def _check_progress(self, compilation: Compilation, spent_s: float) -> None:
+        # Its thread cannot have ended: it would have settled it, and needs the lock for that.
+        work = compilation.work
+        if work is not None and work() - compilation.work_begun_s > COMPILE_CPU_S:
+            self._give_up(compilation, InvalidGrammar(_TOO_SLOW))
+        elif spent_s > COMPILE_S:
+            # Also without such a clock: the grammar was tried before it came here, so it is not hopeless.
+            self._give_up(compilation, Overloaded(_STARVED))
+
+    def _give_up(self, compilation: Compilation, error: AppError) -> None:
+        compilation.settle(error)
+        if self._num_given_up < _GIVEN_UP:
+            compilation.given_up = True
+            self._num_given_up += 1
+            self._working.discard(compilation)
+            self._start_threads()
+
     # ---- on the threads; the lock is held where something shared changes ----
 
     def _start_threads(self) -> None:
-        while self._queue and len(self._working) < _THREADS:
-            compilation = self._queue.popleft()
+        while len(self._working) < _THREADS and (compilation := self._next()) is not None:
+            self._queue.remove(compilation)
             self._working.add(compilation)
             start_deep_thread(partial(self._work, compilation), "grammar")
+
+    def _next(self) -> Compilation | None:
+        with_large = not any(each.is_large for each in self._working)
+        return next((each for each in self._queue if with_large or not each.is_large), None)
 
     def _work(self, compilation: Compilation) -> None:
         result = self._compiled(compilation)
@@ -193,7 +224,11 @@ class Grammars:
     def _compiled(self, compilation: Compilation) -> GrammarMatcher | AppError:
         try:
             compiler = self._loaded()
-            compilation.begun_s = self._clock()
+            work = self._work_clock()
+            if work is not None:
+                compilation.work_begun_s = work()
+            compilation.work = work
+            compilation.begun_s = self._clock()  # last: whoever finds it reads the others
             return compiler.compile(compilation.text)
         except AppError as error:
             return error

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 Schema = dict[str, Any] | bool
+_Values = frozenset[tuple[str, str]]
 
 _ALL = frozenset(("null", "boolean", "number", "string", "array", "object"))
 _MAX_STEPS = 200_000
@@ -23,6 +24,9 @@ class _Prover:
     def __init__(self, defs: dict[str, Schema]) -> None:
         self._defs = defs
         self._steps = 0
+        # By identity, as the schemas outlive the prover: each of many branches meets every other.
+        self._types_of: dict[int, frozenset[str]] = {}
+        self._values_of: dict[int, _Values | None] = {}
 
     def disjoint(self, one: Schema, other: Schema, depth: int) -> bool:
         self._steps += 1
@@ -38,15 +42,25 @@ class _Prover:
                 return True
             if "allOf" in a and any(self.disjoint(part, b, depth - 1) for part in a["allOf"]):
                 return True
-        if not (_types(one) & _types(other)):
+        if not (self._types(one) & self._types(other)):
             return True
-        values, others = _values(one), _values(other)
-        if values is not None and others is not None and not values & others:
+        values, others = self._values(one), self._values(other)
+        if values is not None and others is not None and values.isdisjoint(others):
             return True
         return self._by_a_property(one, other, depth)
 
+    def _types(self, schema: dict[str, Any]) -> frozenset[str]:
+        if id(schema) not in self._types_of:
+            self._types_of[id(schema)] = _types(schema)
+        return self._types_of[id(schema)]
+
+    def _values(self, schema: dict[str, Any]) -> _Values | None:
+        if id(schema) not in self._values_of:
+            self._values_of[id(schema)] = _values(schema)
+        return self._values_of[id(schema)]
+
     def _by_a_property(self, one: dict[str, Any], other: dict[str, Any], depth: int) -> bool:
-        if _types(one) & _types(other) != {"object"}:
+        if self._types(one) & self._types(other) != {"object"}:
             return False
         mine, yours = one.get("properties", {}), other.get("properties", {})
         return any(
@@ -101,7 +115,7 @@ def _type_of(value: Any) -> str:
     return "object"
 
 
-def _values(schema: dict[str, Any]) -> frozenset[tuple[str, str]] | None:
+def _values(schema: dict[str, Any]) -> _Values | None:
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     return None if values is None else frozenset((_type_of(value), repr(value)) for value in values)
 

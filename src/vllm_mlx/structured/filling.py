@@ -15,18 +15,19 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from llguidance import LLExecutor
 
+from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
 from vllm_mlx.structured.masks import Filled, Tokens
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
-then end, also those that only stood behind a slow one. A usual mask takes 50 us and the library bounds each:
-the rest is for machines that do much besides, where nobody's request shall end because the cores are busy."""
+then end, also those that only stood behind a slow one. A usual mask takes 50 us, and the library bounds each
+to some 10 ms of work: what is over says that the cores are busy, not that a grammar is bad."""
 _LEAVE_S: Final = 2.0
 _THREADS: Final = max(1, min(16, (os.cpu_count() or 2) - 1))
 _FEW: Final = 4
 """So many matchers take their tokens sooner than another thread could be woken to do it."""
-TOO_SLOW: Final = "what the grammar allows next takes too long to find out"
+TOO_SLOW: Final = "the machine is too busy to find out what the grammar allows next; try again later"
 
 
 class Workers(Protocol):
@@ -200,19 +201,18 @@ def _no_words(rows: int, vocab_size: int) -> Words:
 
 def _filled(raws: Sequence[Any], words: Words, vocab_size: int) -> Filled:
     """The masks of a call that is over."""
-    return _seen_through(
-        words, vocab_size, {i: message_of(raw) for i, raw in enumerate(raws) if raw.is_error()}
-    )
+    failed = {row: InvalidGrammar(message_of(raw)) for row, raw in enumerate(raws) if raw.is_error()}
+    return _seen_through(words, vocab_size, failed)
 
 
 def _so_far(words: Words, vocab_size: int) -> Filled:
     """The masks that are there, of a call that goes on; the other rows have none."""
     words = words.copy()
-    missing = np.flatnonzero(~words.any(axis=1)).tolist()
-    return _seen_through(words, vocab_size, dict.fromkeys(missing, TOO_SLOW))
+    failed = {row: Overloaded(TOO_SLOW) for row in np.flatnonzero(~words.any(axis=1)).tolist()}
+    return _seen_through(words, vocab_size, failed)
 
 
-def _seen_through(words: Words, vocab_size: int, failed: dict[int, str]) -> Filled:
+def _seen_through(words: Words, vocab_size: int, failed: Mapping[int, AppError]) -> Filled:
     """All that must be known of masks, so that whoever submits steps need not look into their 19 kB each."""
     words[:, vocab_size // 32] &= ~np.uint32(1 << vocab_size % 32)
     # Without Python's lock: 11 us a mask where the processor knows SHA-2.

@@ -20,7 +20,9 @@ _REFUSED = Keyword("refused")
 
 KEYWORDS: dict[str, Keyword] = {
     "type": Keyword("enforced", "one name or a list"),
-    "enum": Keyword("enforced", "at most 100,000 values in a schema"),
+    "enum": Keyword(
+        "enforced", "at most 100,000 values in a schema, and 20,000 within lists and objects among them"
+    ),
     "const": _ENFORCED,
     "allOf": Keyword("enforced", "the parts are merged into one schema; parts that cannot be are refused"),
     "anyOf": _ENFORCED,

@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.core.errors import InvalidGrammar
-from vllm_mlx.structured.check import LIMITS
+from vllm_mlx.core.errors import AppError, InvalidGrammar
+from vllm_mlx.structured.check import new_matcher
 
 Words = npt.NDArray[np.uint32]
 
@@ -63,7 +63,7 @@ class Foreseen(NamedTuple):
     digest: bytes
     empty: bool
     refused: str | None = None
-    failed: str | None = None
+    failed: AppError | None = None
 
 
 class GrammarMatcher:
@@ -162,7 +162,7 @@ class Compiler:
         Raises:
             InvalidGrammar: the text is no grammar, one that is too complex, or one that nothing meets.
         """
-        raw = LLMatcher(self._tokenizer, text, log_level=0, limits=LIMITS)
+        raw = new_matcher(self._tokenizer, text)
         if raw.is_error():
             raise InvalidGrammar(message_of(raw))
         # The first mask is the most expensive by far, and proves that the text can begin at all.

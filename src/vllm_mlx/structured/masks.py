@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.core.steps import TokenMask
 from vllm_mlx.structured.gate import Allowed, Gate
 
@@ -39,7 +40,7 @@ class Filled(NamedTuple):
     words: Words
     digests: list[bytes]
     empty: list[bool]
-    failed: dict[int, str]
+    failed: Mapping[int, AppError]
 
 
 class Masks:
@@ -49,7 +50,7 @@ class Masks:
         self._vocab_size = vocab_size
         self._filler: MaskFiller | None = None
 
-    def fill(self, gates: Mapping[int, Gate]) -> tuple[TokenMask | None, dict[int, str]]:
+    def fill(self, gates: Mapping[int, Gate]) -> tuple[TokenMask | None, dict[int, AppError]]:
         """The mask of these sequences, and by id those that can say nothing, with the reason.
 
         What grammars allow is found out for all of them at once, on other threads, where it is not known.
@@ -72,7 +73,7 @@ class Masks:
             if rule.never:
                 _clear(filled.words[i], rule.never)
             if (filled.empty[i] or rule.never) and not (rule.also or filled.words[i].any()):
-                failed.setdefault(seq_ids[i], _NOTHING)
+                failed.setdefault(seq_ids[i], InvalidGrammar(_NOTHING))
         names = tuple(
             rule.only if rule.only is not None else (digest, rule.also, rule.never)
             for rule, digest in zip(rules, filled.digests, strict=True)

@@ -21,6 +21,8 @@ MAX_SCHEMA_CHARS = 2 * 2**20
 MAX_DEPTH = 64
 MAX_SUBSCHEMAS = 4096
 MAX_ENUM_VALUES = 100_000
+MAX_COMPOSED_ITEMS = 20_000
+"""In lists and objects among values. The time of the library grows with their square: 6 s for 100,000."""
 MAX_REFS = 4096
 MAX_DEFINITIONS = 1000
 MAX_BRANCHES = 256
@@ -60,11 +62,19 @@ def _measure(schema: Any) -> None:
             chars += sum(map(len, value))
             pending += [(item, depth + 1) for item in value.values()]
         elif isinstance(value, list):
-            pending += [(item, depth + 1) for item in value]
+            if depth < MAX_DEPTH and _are_texts(value):
+                chars += sum(map(len, value))
+            else:
+                pending += [(item, depth + 1) for item in value]
         else:
             chars += len(value) if isinstance(value, str) else 4
         if chars > MAX_SCHEMA_CHARS:
             raise InvalidRequest(f"the schema has more than {MAX_SCHEMA_CHARS} characters")
+
+
+def _are_texts(values: list[Any]) -> bool:
+    """Whether all are strings. A list may have 100,000: a look at each, under the lock of Python, is felt."""
+    return set(map(type, values)) <= {str}
 
 
 class _Reader:
@@ -72,7 +82,7 @@ class _Reader:
 
     def __init__(self, root: Any) -> None:
         self._root = root
-        self._subschemas = self._values = self._refs = self._patterns = 0
+        self._subschemas = self._values = self._items = self._refs = self._patterns = 0
         self._names: dict[str, str] = {}  # pointer -> name in `$defs`
         self._pending: list[str] = []
         self._one_ofs: list[tuple[list[Schema], str]] = []
@@ -147,13 +157,16 @@ class _Reader:
         self._values += len(value)
         if self._values > MAX_ENUM_VALUES:
             raise _wrong(where, f"a schema may list at most {MAX_ENUM_VALUES} values")
-        plain["enum"] = [self._literal(item, where) for item in value]
+        plain["enum"] = value if _are_texts(value) else [self._literal(item, where) for item in value]
 
     def const(self, plain: dict[str, Any], given: dict[str, Any], where: str, value: Any) -> None:
         plain["const"] = self._literal(value, where)
 
     def _literal(self, value: Any, where: str) -> Any:
         if isinstance(value, dict | list):
+            self._items += len(value)
+            if self._items > MAX_COMPOSED_ITEMS:
+                raise _wrong(where, f"lists and objects may hold at most {MAX_COMPOSED_ITEMS} values")
             self._subschemas += 1  # it costs as much as one
             if self._subschemas > MAX_SUBSCHEMAS:
                 raise InvalidRequest(
@@ -366,7 +379,8 @@ def _merge_type(plain: dict[str, Any], where: str) -> None:
     if "const" in plain and not any(_is(plain["const"], name) for name in types):
         raise _wrong(where, "const is not of the type that is asked for")
     if "enum" in plain:
-        plain["enum"] = [value for value in plain["enum"] if any(_is(value, name) for name in types)]
+        if not ("string" in types and _are_texts(plain["enum"])):
+            plain["enum"] = [value for value in plain["enum"] if any(_is(value, name) for name in types)]
         if not plain["enum"]:
             raise _wrong(where, "no value of enum is of the type that is asked for")
 

@@ -13,11 +13,15 @@ JSON schema in a row end the process. Only what is used is ever taken."""
 _setting = threading.Lock()
 
 
-def start_deep_thread(work: Callable[[], None], name: str, stack_bytes: int = STACK_BYTES) -> None:
+def start_deep_thread(
+    work: Callable[[], None], name: str, stack_bytes: int = STACK_BYTES
+) -> threading.Thread:
     """Start a daemon thread with a deep stack; the size is a setting of the process, so it is set back."""
     with _setting:
         before = threading.stack_size(stack_bytes)
         try:
-            threading.Thread(target=work, name=name, daemon=True).start()
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
         finally:
             threading.stack_size(before)
+    return thread
