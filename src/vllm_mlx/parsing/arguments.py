@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Mapping
@@ -44,6 +45,16 @@ def json_text(text: str, schema: Schema | None) -> str:
     return json.dumps(_typed(text, schema, schema or {}, 0, outer=True), ensure_ascii=False)
 
 
+def typed_json(text: str, schema: Schema | None) -> str:
+    """A JSON value in which strings that cannot be strings have the type that the schema asks for.
+
+    A text that is no JSON, or has the right types already, comes back as it is.
+    """
+    value = _read(text, None)
+    typed = _typed(value, schema, schema or {}, 0)
+    return text if value is None or typed == value else json.dumps(typed, ensure_ascii=False)
+
+
 def _typed(value: Any, schema: Schema | None, root: Schema, depth: int, *, outer: bool = False) -> Any:
     """The value with the schema's types; `outer` for the text as the model wrote it."""
     if schema is None or depth > _MAX_DEPTH:
@@ -71,6 +82,8 @@ def _from_text(text: str, types: set[str], enum: list[Any]) -> Any:
     if not types - {"string"}:
         return text
     value = _read(bare, text)
+    if isinstance(value, str) and bare[:1] in ("[", "{"):
+        value = _read_python(bare, text)
     if "boolean" in types or "null" in types:
         value = _WORDS.get(bare.lower(), value) if isinstance(value, str) else value
     if isinstance(value, float) and value.is_integer() and "number" not in types and "integer" in types:
@@ -78,7 +91,17 @@ def _from_text(text: str, types: set[str], enum: list[Any]) -> Any:
     return value if _type_of(value) & types else text
 
 
-def _read(text: str, otherwise: str) -> Any:
+def _read_python(text: str, otherwise: str) -> Any:
+    """A list or a mapping as Python shows it: templates that do not ask for JSON teach models to write so."""
+    try:
+        value = ast.literal_eval(text)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return otherwise
+    return value
+
+
+def _read(text: str, otherwise: Any) -> Any:
     """The text as JSON, if it is JSON that a client can read."""
     try:
         value = json.loads(text)

@@ -32,8 +32,8 @@ def detect_format(template: str | None, model_type: str = "") -> Detected:
         `plain` where nothing fits: markup that nobody understands is shown as the model wrote it.
     """
     formats = [FORMATS.get(name) for name in FORMATS]
-    fitting = [fmt for fmt in formats if _speaks(template or "", fmt)]
-    best = max(fitting, key=lambda fmt: sum(map(len, fmt.requires)), default=None)
+    marks = {fmt.name: _marks(template or "", fmt) for fmt in formats}
+    best = max((fmt for fmt in formats if marks[fmt.name]), key=lambda fmt: marks[fmt.name], default=None)
     if best is None or not best.calls:
         typed = next((fmt for fmt in formats if model_type and model_type in fmt.model_types), None)
         if typed is not None:
@@ -115,9 +115,9 @@ def _thinker(name: str) -> OutputFormat:
     return fmt
 
 
-def _speaks(template: str, fmt: OutputFormat) -> bool:
-    return (
-        bool(fmt.requires)
-        and all(mark in template for mark in fmt.requires)
-        and not any(mark in template for mark in fmt.excludes)
-    )
+def _marks(template: str, fmt: OutputFormat) -> int:
+    """How many characters of marks the template must have, and has, to speak this format; 0 if it does not."""
+    if any(mark in template for mark in fmt.excludes):
+        return 0
+    sets = (fmt.requires, *fmt.or_requires)
+    return max(sum(map(len, marks)) if all(mark in template for mark in marks) else 0 for marks in sets)

@@ -13,4 +13,5 @@ FORMAT = OutputFormat(
     reasoning=THINK,
     calls=(CALLS, WORD),
     requires=("<|tool|>", "<|/tool|>"),
+    or_requires=(("functools[",),),
 )

@@ -59,6 +59,9 @@ def read_json_call(
     call = _Call(syntax)
     if not (yield from source.literal("{")):
         raise NoCall
+    if not syntax.name_key:
+        yield from _read_named_arguments(source, sink, call, closing, bare)
+        return
     depth = 1
     while depth:
         yield from source.skip(_BETWEEN)
@@ -79,6 +82,29 @@ def read_json_call(
             raise NoCall
         _begin(sink, call, bare)
         sink.write((call.arguments or "").strip() or "{}")
+    source.settle()
+
+
+def _read_named_arguments(
+    source: Source, sink: CallSink, call: _Call, closing: Sequence[str], bare: bool
+) -> Waits[None]:
+    """`NAME: {...}` and the brace after it, which a model may forget."""
+    key: list[str] = []
+    yield from source.skip()
+    if (yield from source.peek()) != '"' or not (yield from read_value(source, key.append, closing)):
+        raise NoCall
+    name = decoded("".join(key))
+    yield from source.skip()
+    if not name or not isinstance(name, str) or not (yield from source.literal(":")):
+        raise NoCall
+    yield from source.skip()
+    if (yield from source.peek()) != "{":
+        raise NoCall
+    call.name = name
+    _begin(sink, call, bare)
+    yield from read_value(source, sink.write, closing)
+    yield from source.skip()
+    yield from source.literal("}")
     source.settle()
 
 
