@@ -116,7 +116,7 @@ def _thinker(name: str) -> OutputFormat:
 
 
 def _marks(template: str, fmt: OutputFormat) -> int:
-    """How many characters of marks the template must have, and has, to speak this format; 0 if it does not."""
+    """How many characters the marks have that make the template speak this format; 0 if it does not."""
     if any(mark in template for mark in fmt.excludes):
         return 0
     sets = (fmt.requires, *fmt.or_requires)

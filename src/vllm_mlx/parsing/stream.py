@@ -145,9 +145,12 @@ class OutputParser:
             yield from source.literal(*channels.opens)  # some repeat the tag that ended the prompt
             if not (yield from source.ahead(list(self._by_trigger))):
                 yield from self._try(self._read_header())
-        elif channels is not None and channels.rest_of_open:
-            if (yield from source.ahead((channels.rest_of_open,))):
-                yield from self._try(self._read_header())
+        elif (
+            channels is not None
+            and channels.rest_of_open
+            and (yield from source.ahead((channels.rest_of_open,)))
+        ):
+            yield from self._try(self._read_header())
         if not self.reasoning:
             yield from self._read_closed_thought()
             yield from self._read_bare()

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import resolve_model
 from vllm_mlx.parsing.detect import check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.service.constrain import Constrainer
@@ -99,7 +101,11 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
     )
     output_format = chosen.format
     think = output_format.reasoning
-    template = ChatTemplate(tokenizer, (think.open, think.close) if think is not None else None)
+    template = ChatTemplate(
+        tokenizer,
+        (think.open, think.close) if think is not None else None,
+        partial(write_calls, output_format.calls[0]) if output_format.calls else None,
+    )
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
     return LoadedModel(
         card=ModelCard(id=card.id, created=card.created, root=card.root, max_model_len=info.max_model_len),

@@ -43,8 +43,10 @@ def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[N
             yield from _read_place(source, sink, opening, next(places, None), word)
         opening = ", "
         yield from source.skip()
-        if not (yield from source.literal(",")) and (yield from source.peek()) != ")":
-            raise NoCall
+        if not (yield from source.literal(",")):
+            char = yield from source.peek()
+            if char != ")" and not char.isidentifier():  # some forget the comma
+                raise NoCall
 
 
 def _read_value(source: Source, sink: CallSink, schema: dict[str, Any] | None) -> Waits[None]:
