@@ -150,6 +150,26 @@ def test_the_first_refusal_is_told_where_no_wording_helps(of: Of) -> None:
         shown(template, turn("system", "s"), ASKED)
 
 
+def test_tools_are_described_to_a_model_whose_template_shows_none(of: Of) -> None:
+    def write(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+        return "".join(f"[{name} {json.dumps(arguments)}]" for name, arguments in calls)
+
+    tools = (ToolSpec("look", "Looks."),)
+    text = shown(of(EACH + END, write_calls=write), turn("system", "Be kind."), ASKED, tools=tools)
+    said, _, rest = text.partition("<user>")
+    assert said.startswith("<system>Be kind.\n\n")
+    assert (
+        '{"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}'
+        in said
+    )
+    assert said.endswith('[name_of_the_function {"name_of_the_argument": "value"}]')
+    assert rest == "a"
+    strict = shown(of(STRICT, write_calls=write), ASKED, tools=tools)
+    assert strict.startswith("<user>You can call these functions:")
+    assert strict.endswith("\n\na")
+    assert shown(of(EACH + "{{ tools }}" + END, write_calls=write), ASKED, tools=tools).startswith("<user>a")
+
+
 def test_calls_are_written_into_the_text_of_a_template_without_a_place_for_them(of: Of) -> None:
     def write(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         return "".join(f"[{name} {json.dumps(arguments)}]" for name, arguments in calls)

@@ -71,6 +71,9 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         ("<function_call> {{ call }}", "granite_20b"),
         # Tags inside another family's marks are not those of Hermes or Ernie.
         ("]<]minimax[>[<tool_call> arguments <response>", "plain"),
+        ("<|start_of_role|> put it between <think></think> and <response></response>", "granite33"),
+        ("{{ tools | tojson }} call them somehow", "generic"),
+        ("<think>{{ tools | tojson }} call them somehow", "generic"),
         ("{{ messages[0].content }}", "plain"),
         ("", "plain"),
         (None, "plain"),

@@ -78,6 +78,7 @@ DESCRIBED = (
     "gigachat3",
     "glm4",
     "granite",
+    "granite33",
     "granite_20b",
     "harmony",
     "hermes",

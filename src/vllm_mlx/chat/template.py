@@ -19,6 +19,7 @@ from vllm_mlx.chat.wordings import (
     calls_as_content,
     results_are_lost,
     shown_by_python,
+    tools_as_content,
     with_thoughts_for,
     wordings,
 )
@@ -140,6 +141,8 @@ class ChatTemplate:
         turns = with_thoughts_for(turns, source)
         if self._write_calls is not None and "tool_calls" not in source:
             turns = calls_as_content(turns, self._write_calls)
+        if self._write_calls is not None and tools and "tools" not in source:
+            turns = tools_as_content(turns, tools, self._write_calls)
         return self._render(chat, Wording(turns, tools or None), source, opens_turn=opens_turn)
 
     def thinking_open(self, prompt: str) -> bool:

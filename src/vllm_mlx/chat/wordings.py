@@ -135,6 +135,21 @@ def calls_as_content(turns: list[Turn], write: CallWriter) -> list[Turn]:
     return [_said(turn, write) if "tool_calls" in turn else turn for turn in turns]
 
 
+def tools_as_content(turns: list[Turn], tools: list[Turn], write: CallWriter) -> list[Turn]:
+    """The tools, and how to call one, in the system's text, for a template that shows no tools."""
+    text = "\n".join(
+        (
+            "You can call these functions:",
+            *(json.dumps(tool["function"], ensure_ascii=False) for tool in tools),
+            "To call one, write only this, with its name and its arguments:",
+            write([("name_of_the_function", {"name_of_the_argument": "value"})]),
+        )
+    )
+    if turns and turns[0]["role"] in ("system", "developer"):
+        return [turns[0] | {"content": f"{turns[0]['content']}\n\n{text}"}, *turns[1:]]
+    return [{"role": "system", "content": text}, *turns]
+
+
 def shown_by_python(turns: list[Turn], text: str) -> bool:
     """Whether a template has put arguments into the prompt as Python shows an object, not as JSON."""
     calls = (call["function"]["arguments"] for turn in turns for call in turn.get("tool_calls", ()))

@@ -29,7 +29,8 @@ def detect_format(template: str | None, model_type: str = "") -> Detected:
         model_type: as config.json has it; it counts where the template shows no way of calling tools.
 
     Returns:
-        `plain` where nothing fits: markup that nobody understands is shown as the model wrote it.
+        `generic` where a template shows tools and no way of calling them that is known, and `plain` where
+        nothing fits: markup that nobody understands is shown as the model wrote it.
     """
     formats = [FORMATS.get(name) for name in FORMATS]
     marks = {fmt.name: _marks(template or "", fmt) for fmt in formats}
@@ -38,6 +39,8 @@ def detect_format(template: str | None, model_type: str = "") -> Detected:
         typed = next((fmt for fmt in formats if model_type and model_type in fmt.model_types), None)
         if typed is not None:
             return Detected(typed, "config")
+        if template and "tools" in template:
+            return Detected(FORMATS.get("generic"), "default")
     return Detected(best, "template") if best is not None else Detected(FORMATS.get("plain"), "default")
 
 

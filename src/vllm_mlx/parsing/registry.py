@@ -29,6 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "deepseek_dsml:V32": ("deepseek_v32",),
     "deepseek_dsml:V4": ("deepseek_v4", "dsml"),
     "granite:FORMAT": ("granite", "granite3"),
+    "granite:FORMAT_33": ("granite33",),
     "granite_20b:FORMAT": ("granite_20b", "granite-20b-fc"),
     "nemotron:FORMAT": ("nemotron", "nemotron3"),
     "functionary:FORMAT": ("functionary", "meetkai"),

@@ -39,6 +39,8 @@ from vllm_mlx.service.prompt import PromptBuilder
 from vllm_mlx.service.tool_loop import LoopLimits, ToolLoop
 from vllm_mlx.structured.checking import Names
 
+log = logging.getLogger(__name__)
+
 RunnerFactory = Callable[[], Runner]
 
 
@@ -101,6 +103,12 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
     )
     output_format = chosen.format
     think = output_format.reasoning
+    if not output_format.calls and "tools" not in (tokenizer.chat_template(tools=True) or "tools"):
+        log.warning(
+            "the chat template of %s shows no tools and no way of calling them: requests with tools get "
+            "answers without calls; --tool-call-parser generic describes them to the model",
+            card.id,
+        )
     template = ChatTemplate(
         tokenizer,
         (think.open, think.close) if think is not None else None,
