@@ -34,6 +34,12 @@ def only_text(schema: Schema | None) -> bool:
     return schema is not None and _types(schema, schema, 0) == {"string"}
 
 
+def takes_no_text(schema: Schema | None) -> bool:
+    """Whether the schema says which types there are, and text is none of them."""
+    types = _types(schema, schema, 0) if schema is not None else set()
+    return bool(types) and "string" not in types
+
+
 def json_text(text: str, schema: Schema | None) -> str:
     """The argument as JSON text.
 

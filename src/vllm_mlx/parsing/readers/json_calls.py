@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
@@ -102,7 +103,7 @@ def _read_named_arguments(
         raise NoCall
     call.name = name
     _begin(sink, call, bare)
-    yield from read_value(source, sink.write, closing)
+    yield from read_arguments(source, sink.write, closing, sink.schema(name))
     yield from source.skip()
     yield from source.literal("}")
     source.settle()
@@ -131,7 +132,7 @@ def _read_member(
         return 1
     if key in call.argument_keys and call.name and not call.begun and char in "{[":
         _begin(sink, call, bare)
-        yield from read_value(source, sink.write, closing)
+        yield from read_arguments(source, sink.write, closing, sink.schema(call.name))
         return 0
     collected.clear()
     if not (yield from read_value(source, collected.append, closing)):
