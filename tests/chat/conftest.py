@@ -147,14 +147,14 @@ def byte_level_tokenizer(tokenizers_by_kind: dict[str, ModelTokenizer]) -> Model
 
 
 @pytest.fixture
-def of(folders: dict[str, Path], tmp_path: Path) -> Callable[[Any], ChatTemplate]:
-    """Makes a model with the given chat template."""
+def of(folders: dict[str, Path], tmp_path: Path) -> Callable[..., ChatTemplate]:
+    """Makes a model with the given chat template, and with what else its template is given."""
 
-    def make(source: Any) -> ChatTemplate:
+    def make(source: Any, **more: Any) -> ChatTemplate:
         folder = tmp_path / "model"
         shutil.copytree(folders["byte_level"], folder, dirs_exist_ok=True)
         settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"chat_template": source}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-        return ChatTemplate(ModelTokenizer.load(folder), TAGS)
+        return ChatTemplate(ModelTokenizer.load(folder), TAGS, **more)
 
     return make

@@ -198,3 +198,20 @@ def test_more_messages_than_tokens_are_refused_before_the_template_runs(template
 def test_template_variables_are_counted(template: ChatTemplate) -> None:
     with pytest.raises(InvalidRequest, match="at most"):
         template.render(chat(template_kwargs={f"k{i}": 1 for i in range(1000)}))
+
+
+def test_a_thought_goes_under_the_name_that_the_template_knows(of: Callable[[Any], ChatTemplate]) -> None:
+    history = (turn("user", "a"), Message("assistant", (Reasoning("Hm."), Text("b"))), turn("user", "c"))
+    for name in ("thinking", "reasoning", "thought", "reasoning_content"):
+        template = of("{% for message in messages %}[{{ message." + name + " }}]{% endfor %}")
+        assert "[Hm.]" in template.render(chat(*history)).text
+        template = of("{% for m in messages %}[{{ m['" + name + "'] }}]{% endfor %}")
+        assert "[Hm.]" in template.render(chat(*history)).text
+
+
+def test_tools_reach_a_template_that_calls_them_xml_tools(of: Callable[[Any], ChatTemplate]) -> None:
+    template = of("{% for tool in xml_tools %}{{ tool.function.name }}{% endfor %}{{ messages[0].content }}")
+    assert template.render(chat(tools=(ToolSpec("look"),))).text == "lookHi"
+    assert template.render(chat()).text == "Hi"
+    own = chat(tools=(ToolSpec("look"),), template_kwargs={"xml_tools": []})
+    assert template.render(own).text == "Hi"

@@ -39,6 +39,7 @@ BAD_TOOLS: list[Any] = [
 WAYS = (
     "fine",
     "exits",  # at once
+    "complains",  # of a key that it was given, and exits
     "mute",  # never answers anything
     "deaf",  # never answers a call
     "dies",  # in mid call
@@ -58,6 +59,9 @@ WAYS = (
 def main(way: str) -> None:
     """Answer requests from stdin, line by line."""
     if way == "exits":
+        sys.exit(4)
+    if way == "complains":
+        print(f"Traceback (most recent call last):\nKeyError: {os.environ['KEY']}", file=sys.stderr)
         sys.exit(4)
     if way == "greets":
         print("Hello!\n\n{}\nnot json", flush=True)

@@ -92,6 +92,16 @@ async def test_a_hopeless_server_fails_with_a_reason(way: str, told: str) -> Non
         assert told in (manager.servers()[0].error or "")
 
 
+async def test_what_a_program_complained_of_before_it_failed_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "vllm_mlx.mcp")
+    async with managing(rogue("complains", env={"KEY": "open-sesame"}), pause=for_ever) as manager:
+        await settled(manager, "failed")
+    [told] = [record.getMessage() for record in caplog.records if "before it ended" in record.getMessage()]
+    assert told == "MCP server complains wrote before it ended: KeyError: ***"
+
+
 async def test_a_server_that_never_answers_the_handshake_fails_in_time() -> None:
     async with managing(rogue("mute", connect_timeout_s=0.2), pause=for_ever) as manager:
         await settled(manager, "failed")

@@ -68,7 +68,10 @@ def test_calls_are_read_back_as_they_were_written(
     ids=[name for name, pair in WRITERS.items() if isinstance(pair[1], XmlCalls | BraceCalls)],
 )
 def test_what_would_end_an_argument_cannot_be_written(fmt: OutputFormat, syntax: Any) -> None:
-    end = syntax.after_value.strip() if isinstance(syntax, XmlCalls) else syntax.quote
+    if isinstance(syntax, XmlCalls):
+        end = f"<{syntax.raw_close}" if syntax.raw_close else syntax.after_value.strip()
+    else:
+        end = syntax.quote
     with pytest.raises(ValueError, match="cannot be part"):
         write_calls(syntax, [("f", {"a": f"x{end}y"})])
 

@@ -35,6 +35,8 @@ FORMS: list[tuple[dict[str, Any], Constraint | None]] = [
     ({"response_format": {"type": "text"}, "guided_choice": [], "guided_json_object": False}, None),
     ({"response_format": {"type": "text"}, "guided_regex": "a"}, Regex("a")),
     ({"response_format": {"type": "json_object"}}, JsonObject()),
+    ({"response_format": {"type": "json_object", "schema": SCHEMA}}, JsonSchema(SCHEMA)),
+    ({"response_format": {"type": "json_schema", "schema": SCHEMA}}, JsonSchema(SCHEMA)),
     ({"response_format": NAMED}, JsonSchema(SCHEMA, "f")),
     ({"response_format": NAMELESS}, JsonSchema(SCHEMA)),
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": True}}}, JsonSchema(True)),
@@ -124,3 +126,15 @@ async def test_several_calls_are_allowed_unless_the_caller_says_no(
     assert (await chat(client, service)).parallel_tool_calls
     assert (await chat(client, service, parallel_tool_calls=True)).parallel_tool_calls
     assert not (await chat(client, service, parallel_tool_calls=False)).parallel_tool_calls
+
+
+async def test_any_is_another_word_for_required(client: httpx.AsyncClient, service: FakeModelService) -> None:
+    assert (await chat(client, service, tool_choice="any")).tool_choice.mode == "required"
+
+
+@pytest.mark.parametrize("name", ["thinking_token_budget", "thinking_budget", "max_thinking_tokens"])
+async def test_a_budget_for_thoughts_has_the_names_of_other_servers(
+    client: httpx.AsyncClient, service: FakeModelService, name: str
+) -> None:
+    await chat(client, service, **{name: 7})
+    assert service.requests[-1].thinking_budget == 7

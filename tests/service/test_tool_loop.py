@@ -181,6 +181,24 @@ async def test_a_turn_with_a_call_that_is_not_ours_to_run_goes_to_the_client(
     assert not [event for event in events if isinstance(event, ToolRunsStopped)]
 
 
+async def test_a_name_with_other_signs_means_the_one_tool_with_its_letters() -> None:
+    tools = FakeToolService({"add_up": lambda _: "5"})
+    turns = Turns(call("Box_add-up"), SAY)
+    events = await play(turns, tools)
+    assert [one[0] for one in tools.calls] == ["box__add_up"]
+    assert [event.name for event in events if isinstance(event, ToolRunStarted)] == ["box__add_up"]
+    assert turns.chat(1).messages[1].parts == (ToolCall("id0", "box__add_up", '{"a":1}'),)
+
+
+@pytest.mark.parametrize("other", ["boxaddup", "box_add_up"])
+async def test_a_name_that_could_mean_two_tools_means_none(other: str) -> None:
+    tools = FakeToolService({"add_up": lambda _: "5"})
+    written = "box-add-up"
+    events = await play(Turns(call(written)), tools, chat={"tools": (ToolSpec(other),)})
+    assert tools.calls == []
+    assert [event.name for event in events if isinstance(event, ToolCallStart)] == [written]
+
+
 async def test_a_call_of_the_clients_streams_as_it_is_written() -> None:
     """It is not held back until the turn ends."""
     turns = Turns([*call("mine")[:2], HANG])

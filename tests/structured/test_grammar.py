@@ -39,6 +39,12 @@ LANGUAGES: list[tuple[Constraint, list[str], list[str]]] = [
     (Lark('start: "a" b+\nb: /[0-9]/ | "(" start ")"'), ["a1", "a1(a2)"], ["a", "b1", "a()"]),
     (Lark('start: %json {"type": "integer"} "!"'), ["5!"], ["5", "x!"]),
     (
+        Lark('root ::= item ("," item)*\nitem ::= [a-c]+ | "\\"" [0-9]{2} "\\""'),
+        ["a", "abc,b", '"12",c'],
+        ["", "d", '"1"', "a,"],
+    ),
+    (Lark('start: "::=" | "a"'), ["::=", "a"], ["root"]),
+    (
         TAGS,
         ["", "plain <f text", "<f=a>1</f>", "so: <f=a>-5</f> and <f=b>null</f>.", "x[g][]y"],
         ["<f=", "<f=c>", "<f=a>null</f>", "<f=a>1", "text <f=b>1</f>", "[g][1]"],

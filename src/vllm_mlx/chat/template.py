@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
@@ -11,6 +11,18 @@ from transformers import PreTrainedTokenizerBase
 
 from vllm_mlx.chat.render import message_dicts, tool_dicts
 from vllm_mlx.chat.tokenizer import Tokenizer
+from vllm_mlx.chat.wordings import (
+    CallWriter,
+    Wording,
+    alternating,
+    arguments_as_text,
+    calls_as_content,
+    results_are_lost,
+    shown_by_python,
+    tools_as_content,
+    with_thoughts_for,
+    wordings,
+)
 from vllm_mlx.core.errors import ContextOverflow, InvalidRequest, ModelLoadError
 from vllm_mlx.core.messages import Message, Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
@@ -48,17 +60,25 @@ class ChatTemplate:
     """Renders conversations for one model; any thread may call it.
 
     A model without a template gets lines of "User: ..." and "Assistant: ...", and no tools. Control tokens
-    that a message spells out are read as control tokens, as the Hugging Face convention has it. Time and
-    size are the caller's to bound.
+    that a message spells out are read as control tokens, as the Hugging Face convention has it. A template
+    that refuses the conversation gets it in plainer words (see `chat.wordings`) before the caller gets the
+    refusal. Time and size are the caller's to bound.
 
     Args:
         tokenizer: the model's.
         reasoning_tags: open and close tag of the thought, where the output format has them.
+        write_calls: writes earlier calls into the text of a template that has no place for them.
     """
 
-    def __init__(self, tokenizer: Tokenizer, reasoning_tags: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        reasoning_tags: tuple[str, str] | None = None,
+        write_calls: CallWriter | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._tags = reasoning_tags
+        self._write_calls = write_calls
 
     @property
     def source(self) -> str | None:
@@ -117,7 +137,13 @@ class ChatTemplate:
         tools = tool_dicts(_offered(chat))
         if source is None:
             return self._fallback(chat, bool(tools), opens_turn)
-        return self._render(chat, tools, developer_role="developer" in source, opens_turn=opens_turn)
+        turns = message_dicts(chat.messages, developer_role="developer" in source)
+        turns = with_thoughts_for(turns, source)
+        if self._write_calls is not None and "tool_calls" not in source:
+            turns = calls_as_content(turns, self._write_calls)
+        if self._write_calls is not None and tools and "tools" not in source:
+            turns = tools_as_content(turns, tools, self._write_calls)
+        return self._render(chat, Wording(turns, tools or None), source, opens_turn=opens_turn)
 
     def thinking_open(self, prompt: str) -> bool:
         """Whether a rendered prompt ends right after an opened reasoning tag."""
@@ -144,16 +170,35 @@ class ChatTemplate:
                     param="messages",
                 )
 
-    def _render(
-        self, chat: ChatInput, tools: list[dict[str, Any]], *, developer_role: bool, opens_turn: bool
-    ) -> str:
+    def _render(self, chat: ChatInput, usual: Wording, source: str, *, opens_turn: bool) -> str:
+        refusal: InvalidRequest | None = None
+        for wording in wordings(usual):
+            try:
+                text = self._apply(chat, wording, source, opens_turn=opens_turn)
+                if results_are_lost(wording.turns, source, text):
+                    wording = wording._replace(turns=alternating(wording.turns))
+                    text = self._apply(chat, wording, source, opens_turn=opens_turn)
+                if shown_by_python(wording.turns, text):
+                    wording = wording._replace(turns=arguments_as_text(wording.turns))
+                    text = self._apply(chat, wording, source, opens_turn=opens_turn)
+                return text
+            except InvalidRequest as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
+
+    def _apply(self, chat: ChatInput, wording: Wording, source: str, *, opens_turn: bool) -> str:
+        variables = dict(chat.template_kwargs)
+        if wording.tools and "xml_tools" in source and not variables.keys() & {"xml_tools", "python_tools"}:
+            # SmolLM3 has two kinds of tools, each with a name of its own, and hides those in `tools`.
+            variables["xml_tools"] = wording.tools
         try:
             return self._tokenizer.apply_template(
-                message_dicts(chat.messages, developer_role=developer_role),
-                tools=tools or None,
+                wording.turns,
+                tools=wording.tools,
                 add_generation_prompt=opens_turn,
                 continue_final_message=_continued_field(chat),
-                variables=chat.template_kwargs,
+                variables=variables,
             )
         except TemplateSyntaxError as error:
             raise ModelLoadError("The model's chat template has a syntax error.") from error

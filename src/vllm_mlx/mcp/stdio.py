@@ -16,6 +16,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCResponse, jsonrpc_message_adapter
 
 from vllm_mlx.core.errors import Unavailable
+from vllm_mlx.mcp.audit import redacted
 from vllm_mlx.mcp.config import McpServer
 
 log = logging.getLogger(__name__)
@@ -66,16 +67,21 @@ async def stdio_streams(
     process = Process(transport, protocol, loop)
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+    last_error: list[str] = []
     tasks = [
         asyncio.create_task(_read(process, incoming, on_end)),
         asyncio.create_task(_write(process, outgoing, incoming)),
-        asyncio.create_task(_log_errors(process, server.name)),
+        asyncio.create_task(_log_errors(process, server.name, last_error)),
     ]
     try:
         yield read_stream, write_stream
     finally:
         try:
             await _end(process)
+            if last_error and (process.returncode or 0) > 0:
+                # Nobody could find out otherwise why a program fails that was started so out of sight.
+                shown = redacted(_shown(last_error[0]), server.secrets())
+                log.info("MCP server %s wrote before it ended: %s", server.name, shown)
         finally:
             # What left the process group may hold the pipes open: nobody waits for it.
             transport.close()
@@ -137,13 +143,20 @@ async def _write(
         incoming.close()
 
 
-async def _log_errors(process: Process, name: str) -> None:
-    """Read its stderr, or it would stand still once the pipe is full."""
+async def _log_errors(process: Process, name: str, last: list[str]) -> None:
+    """Read its stderr, or it would stand still once the pipe is full; the last line is kept in `last`."""
     assert process.stderr is not None
     while piece := await process.stderr.read(64 * 1024):
+        lines = piece.decode("utf-8", "replace").splitlines()
+        last += [line for line in lines if line.strip()][-1:]
+        del last[:-1]
         if log.isEnabledFor(logging.DEBUG):
-            for line in piece.decode("utf-8", "replace").splitlines():
-                log.debug("MCP server %s: %s", name, line[:_MAX_SHOWN_LINE].encode("unicode_escape").decode())
+            for line in lines:
+                log.debug("MCP server %s: %s", name, _shown(line))
+
+
+def _shown(line: str) -> str:
+    return line[:_MAX_SHOWN_LINE].encode("unicode_escape").decode()
 
 
 async def _exit_words(process: Process) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Mapping
@@ -33,6 +34,12 @@ def only_text(schema: Schema | None) -> bool:
     return schema is not None and _types(schema, schema, 0) == {"string"}
 
 
+def takes_no_text(schema: Schema | None) -> bool:
+    """Whether the schema says which types there are, and text is none of them."""
+    types = _types(schema, schema, 0) if schema is not None else set()
+    return bool(types) and "string" not in types
+
+
 def json_text(text: str, schema: Schema | None) -> str:
     """The argument as JSON text.
 
@@ -42,6 +49,16 @@ def json_text(text: str, schema: Schema | None) -> str:
     JSON, else it is a string.
     """
     return json.dumps(_typed(text, schema, schema or {}, 0, outer=True), ensure_ascii=False)
+
+
+def typed_json(text: str, schema: Schema | None) -> str:
+    """A JSON value in which strings that cannot be strings have the type that the schema asks for.
+
+    A text that is no JSON, or has the right types already, comes back as it is.
+    """
+    value = _read(text, None)
+    typed = _typed(value, schema, schema or {}, 0)
+    return text if value is None or typed == value else json.dumps(typed, ensure_ascii=False)
 
 
 def _typed(value: Any, schema: Schema | None, root: Schema, depth: int, *, outer: bool = False) -> Any:
@@ -71,6 +88,8 @@ def _from_text(text: str, types: set[str], enum: list[Any]) -> Any:
     if not types - {"string"}:
         return text
     value = _read(bare, text)
+    if isinstance(value, str) and bare[:1] in ("[", "{"):
+        value = _read_python(bare, text)
     if "boolean" in types or "null" in types:
         value = _WORDS.get(bare.lower(), value) if isinstance(value, str) else value
     if isinstance(value, float) and value.is_integer() and "number" not in types and "integer" in types:
@@ -78,7 +97,17 @@ def _from_text(text: str, types: set[str], enum: list[Any]) -> Any:
     return value if _type_of(value) & types else text
 
 
-def _read(text: str, otherwise: str) -> Any:
+def _read_python(text: str, otherwise: str) -> Any:
+    """A list or a mapping as Python shows it: templates that do not ask for JSON teach models to write so."""
+    try:
+        value = ast.literal_eval(text)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return otherwise
+    return value
+
+
+def _read(text: str, otherwise: Any) -> Any:
     """The text as JSON, if it is JSON that a client can read."""
     try:
         value = json.loads(text)

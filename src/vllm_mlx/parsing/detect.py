@@ -29,15 +29,18 @@ def detect_format(template: str | None, model_type: str = "") -> Detected:
         model_type: as config.json has it; it counts where the template shows no way of calling tools.
 
     Returns:
-        `plain` where nothing fits: markup that nobody understands is shown as the model wrote it.
+        `generic` where a template shows tools and no way of calling them that is known, and `plain` where
+        nothing fits: markup that nobody understands is shown as the model wrote it.
     """
     formats = [FORMATS.get(name) for name in FORMATS]
-    fitting = [fmt for fmt in formats if _speaks(template or "", fmt)]
-    best = max(fitting, key=lambda fmt: sum(map(len, fmt.requires)), default=None)
+    marks = {fmt.name: _marks(template or "", fmt) for fmt in formats}
+    best = max((fmt for fmt in formats if marks[fmt.name]), key=lambda fmt: marks[fmt.name], default=None)
     if best is None or not best.calls:
         typed = next((fmt for fmt in formats if model_type and model_type in fmt.model_types), None)
         if typed is not None:
             return Detected(typed, "config")
+        if template and "tools" in template:
+            return Detected(FORMATS.get("generic"), "default")
     return Detected(best, "template") if best is not None else Detected(FORMATS.get("plain"), "default")
 
 
@@ -115,9 +118,9 @@ def _thinker(name: str) -> OutputFormat:
     return fmt
 
 
-def _speaks(template: str, fmt: OutputFormat) -> bool:
-    return (
-        bool(fmt.requires)
-        and all(mark in template for mark in fmt.requires)
-        and not any(mark in template for mark in fmt.excludes)
-    )
+def _marks(template: str, fmt: OutputFormat) -> int:
+    """How many characters the marks have that make the template speak this format; 0 if it does not."""
+    if any(mark in template for mark in fmt.excludes):
+        return 0
+    sets = (fmt.requires, *fmt.or_requires)
+    return max(sum(map(len, marks)) if all(mark in template for mark in marks) else 0 for marks in sets)

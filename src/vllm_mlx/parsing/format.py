@@ -43,6 +43,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
         dropped: markup that says nothing to a reader.
         stops: special tokens that end a turn, whether or not the model's files say so.
         requires: a chat template that speaks this format contains all of these strings.
+        or_requires: or all of one of these sets, where a family's templates have little in common.
         excludes: and none of these; they belong to another format with the same tags.
         model_types: config.json's `model_type` of models whose template does not tell, or that have none.
     """
@@ -54,6 +55,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    or_requires: tuple[tuple[str, ...], ...] = ()
     excludes: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
 

@@ -145,7 +145,14 @@ class OutputParser:
             yield from source.literal(*channels.opens)  # some repeat the tag that ended the prompt
             if not (yield from source.ahead(list(self._by_trigger))):
                 yield from self._try(self._read_header())
+        elif (
+            channels is not None
+            and channels.rest_of_open
+            and (yield from source.ahead((channels.rest_of_open,)))
+        ):
+            yield from self._try(self._read_header())
         if not self.reasoning:
+            yield from self._read_closed_thought()
             yield from self._read_bare()
         while True:
             if self._has_form and not self.reasoning and (yield from self._answer_begins()):
@@ -157,6 +164,18 @@ class OutputParser:
                 return
             source.at += len(tag)
             yield from self._meet(tag)
+
+    def _read_closed_thought(self) -> Waits[None]:
+        """A thought may be closed that never was opened, or that the prompt has closed: it says nothing."""
+        think = self._format.reasoning
+        if think is None or self._format.channels is not None:
+            return
+        yield from self._source.skip()
+        if (yield from self._source.literal(think.close)):
+            self._turn(self._answer)
+            self._source.settle()
+        else:
+            self._say(self._source.unsettled())
 
     def _answer_begins(self) -> Waits[bool]:
         begun = self._answer.said

@@ -35,7 +35,7 @@ class JsonCalls(CallFrame, frozen=True, kw_only=True):
     """A body is one JSON object: `{"name": NAME, "arguments": {...}}`.
 
     Attributes:
-        name_key: the member with the name.
+        name_key: the member with the name; "" where the name itself is the key: `{NAME: {...}}` (Apertus).
         arguments_key: the member with the arguments, an object.
         wrapper_key: the member of an outer object that holds name and arguments (Gemini's `functionCall`).
         index_key: a member before the name with the call's number in the run, as a string (Cohere).
@@ -66,6 +66,8 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
 
     Attributes:
         after_json_key: instead of `after_key` where the value is no string, in the families that tell.
+        raw_open: before a string that could be taken for markup, in the families that have this (CDATA).
+        raw_close: after it.
     """
 
     before_name: str = ""
@@ -74,6 +76,8 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     after_key: str
     after_value: str
     after_json_key: str = ""
+    raw_open: str = ""
+    raw_close: str = ""
 
 
 class PythonicCalls(CallFrame, frozen=True, kw_only=True):
@@ -110,6 +114,8 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
         thought: one for headers of reasoning.
         answer: one for headers of the answer. A header that fits none of the three is text.
         starts_inside: the prompt ends with an open tag, so that the output begins inside a header.
+        rest_of_open: the prompt may have written an open tag and a part of the header; an output that begins
+            with this goes on with it.
         object_only: what follows a call's header must be a JSON object, or it was none.
         answer_open: what the family writes before an answer.
         aside_open: what it writes before words that calls may follow, where that is another part.
@@ -123,6 +129,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
     thought: str = r"(?!)"
     answer: str = r""
     starts_inside: bool = False
+    rest_of_open: str = ""
     object_only: bool = False
     answer_open: str
     aside_open: str = ""

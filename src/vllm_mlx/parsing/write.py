@@ -18,6 +18,8 @@ from vllm_mlx.parsing.syntax import (
 Call = tuple[str, Mapping[str, Any]]
 """A tool's name and its arguments."""
 
+_LIKE_MARKUP = frozenset("<&\n")
+
 
 def write_calls(syntax: CallSyntax, calls: Sequence[Call]) -> str:
     """The calls as one run, to the letter as the syntax has them.
@@ -54,6 +56,8 @@ def _json(value: Any) -> str:
 
 
 def _json_body(syntax: JsonCalls, name: str, arguments: Mapping[str, Any], index: int) -> str:
+    if not syntax.name_key:
+        return _json({name: arguments})
     members = {syntax.index_key: str(index)} if syntax.index_key else {}
     call = {**members, syntax.name_key: name, syntax.arguments_key: arguments}
     return _json({syntax.wrapper_key: call} if syntax.wrapper_key else call)
@@ -61,7 +65,11 @@ def _json_body(syntax: JsonCalls, name: str, arguments: Mapping[str, Any], index
 
 def _xml_argument(syntax: XmlCalls, key: str, value: Any) -> str:
     text = value if isinstance(value, str) else _json(value)
-    if syntax.after_value.strip() in text:
+    if syntax.raw_open and isinstance(value, str) and not _LIKE_MARKUP.isdisjoint(value):
+        if syntax.raw_close in text:
+            raise ValueError(f"{syntax.raw_close!r} cannot be part of an argument")
+        text = f"{syntax.raw_open}{text}{syntax.raw_close}"
+    elif syntax.after_value.strip() in text:
         raise ValueError(f"{syntax.after_value.strip()!r} cannot be part of an argument")
     after_key = syntax.after_key if isinstance(value, str) else syntax.after_json_key or syntax.after_key
     return f"{syntax.before_key}{key}{after_key}{text}{syntax.after_value}"

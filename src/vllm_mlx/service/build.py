@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import made_at, resolve_model
 from vllm_mlx.parsing.detect import check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.runners.base import Runner
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.service.constrain import Constrainer
@@ -36,6 +38,8 @@ from vllm_mlx.service.port import ModelCard
 from vllm_mlx.service.prompt import PromptBuilder
 from vllm_mlx.service.tool_loop import LoopLimits, ToolLoop
 from vllm_mlx.structured.checking import Names
+
+log = logging.getLogger(__name__)
 
 RunnerFactory = Callable[[], Runner]
 
@@ -99,8 +103,7 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
         reasoning_parser=config.model.reasoning_parser,
     )
     output_format = chosen.format
-    think = output_format.reasoning
-    template = ChatTemplate(tokenizer, (think.open, think.close) if think is not None else None)
+    template = _template(tokenizer, output_format, card.id)
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
     return LoadedModel(
         card=ModelCard(id=card.id, created=card.created, root=card.root, max_model_len=info.max_model_len),
@@ -130,6 +133,22 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             timeout_s=config.engine.timeout,
             thinking_tokens=config.model.default_thinking_token_budget,
         ),
+    )
+
+
+def _template(tokenizer: Tokenizer, output_format: OutputFormat, model_id: str) -> ChatTemplate:
+    """The chat template, which is told how the model writes; a word in the log where it hides tools."""
+    think = output_format.reasoning
+    if not output_format.calls and "tools" not in (tokenizer.chat_template(tools=True) or "tools"):
+        log.warning(
+            "the chat template of %s shows no tools and no way of calling them: requests with tools get "
+            "answers without calls; --tool-call-parser generic describes them to the model",
+            model_id,
+        )
+    return ChatTemplate(
+        tokenizer,
+        (think.open, think.close) if think is not None else None,
+        partial(write_calls, output_format.calls[0]) if output_format.calls else None,
     )
 
 

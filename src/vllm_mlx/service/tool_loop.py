@@ -142,6 +142,30 @@ class ToolLoop:
                 self._idle.set()
 
 
+def _name_reader(request: GenerateRequest) -> Callable[[str], str]:
+    """Tells which tool of a request a name means: a small model writes `clock_now` for `clock__now`.
+
+    Letters and digits decide, in either case, and only where they are those of one tool; any other name stays
+    as it is.
+    """
+    known = (
+        frozenset(tool.name for tool in request.input.tools) if isinstance(request.input, ChatInput) else ()
+    )
+    by_letters: dict[str, list[str]] = {}
+    for name in known:
+        by_letters.setdefault(_letters(name), []).append(name)
+
+    def meant(name: str) -> str:
+        fitting = [] if name in known else by_letters.get(_letters(name), [])
+        return fitting[0] if len(fitting) == 1 else name
+
+    return meant
+
+
+def _letters(name: str) -> str:
+    return "".join(char for char in name if char.isalnum()).casefold()
+
+
 class _Answer:
     """One answer, while it is made."""
 
@@ -174,8 +198,15 @@ class _Answer:
         said: tuple[bool, bool] | None = None
         budget, left = request.sampling.max_tokens, request.sampling.max_tokens
         turns = 0
+        meant = _name_reader(request)
         while True:
-            turn = Turn(self._runnable, parallel=self._parallel, after=said, between=self._between)
+            turn = Turn(
+                self._runnable,
+                parallel=self._parallel,
+                after=said,
+                between=self._between,
+                meant=meant,
+            )
             async with aclosing(self._generate(self._in_time(request))) as events:
                 async for event in events:
                     for shown in turn.feed(event):

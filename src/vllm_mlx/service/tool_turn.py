@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+
+import msgspec
 
 from vllm_mlx.core.events import (
     Completed,
@@ -37,6 +40,7 @@ class Turn:
         parallel: when false, calls after the first do not count.
         after: texts and thoughts of earlier turns were sent: (text, thought).
         between: what parts this turn's from theirs; nothing where it is empty.
+        meant: the tool that a name means.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Turn:
         parallel: bool,
         after: tuple[bool, bool] | None,
         between: str = "",
+        meant: Callable[[str], str] = str,
     ) -> None:
         self._runnable = runnable
+        self._meant = meant
         self._parallel = parallel
         self._first = after is None
         self._between = between
@@ -122,6 +128,7 @@ class Turn:
         if event.index > 0 and not self._parallel:
             return []
         if isinstance(event, ToolCallStart):
+            event = msgspec.structs.replace(event, name=self._meant(event.name))
             self._calls[event.index] = _Call(event.id, event.name)
             self._passing = self._passing or event.name not in self._runnable
         else:

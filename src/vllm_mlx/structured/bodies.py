@@ -64,6 +64,8 @@ class BodyWriter:
     def _json(self, syntax: JsonCalls, name: str, arguments: dict[str, Any]) -> str:
         defs = arguments.pop("$defs", {})
         members: dict[str, Any] = {syntax.name_key: {"const": name}, syntax.arguments_key: arguments}
+        if not syntax.name_key:
+            members = {name: arguments}
         if syntax.index_key:
             members = {syntax.index_key: {"type": "string", "pattern": "^[0-9]{1,3}$"}, **members}
         call = _closed(members)

@@ -11,7 +11,7 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.readers.block import plan_of
-from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls
+from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, XmlCalls
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, text_with
@@ -72,7 +72,7 @@ def calls_grammar(
 
 def _opened(syntax: CallSyntax) -> CallSyntax:
     """The same texts, where what stands before a name opens the call if nothing else does."""
-    if isinstance(syntax, HeaderCalls) and not (syntax.block_open or syntax.call_open):
+    if isinstance(syntax, HeaderCalls | XmlCalls) and not (syntax.block_open or syntax.call_open):
         return replace(syntax, call_open=syntax.before_name, before_name="")
     return syntax
 

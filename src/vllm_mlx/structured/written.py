@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.pattern import check_repeats
@@ -13,6 +15,8 @@ from vllm_mlx.structured.schema import read_schema
 MAX_LARK_CHARS = 64 * 1024
 """References in a row cost depth; in so many characters there are no more than a compiler's stack holds."""
 MAX_NESTING = 200
+MAX_GBNF_CHARS = 16 * 1024
+"""The library's translation takes time as the square of the rules: a third of a second for so many."""
 
 _PIECE = re.compile(
     r"""//[^\n]*
@@ -29,6 +33,8 @@ _PIECE = re.compile(
 def read_lark(text: str) -> str:
     """The grammar, each `%json` in it with a schema that can be enforced.
 
+    llama.cpp's notation (GBNF: `root ::= ...`), which is also vLLM's, is translated.
+
     Raises:
         InvalidRequest: it is too long or too deep, or a part of it is refused. Whether the rest is a proper
             grammar is not looked at.
@@ -37,6 +43,8 @@ def read_lark(text: str) -> str:
         raise InvalidRequest(f"the grammar has more than {MAX_LARK_CHARS} characters")
     if text.lstrip().startswith("{"):
         raise InvalidRequest("a grammar is written in Lark; it cannot begin with a brace")
+    if "::=" in text:
+        text = _translated(text)
     parts, at, depth = [], 0, 0
     while found := _PIECE.match(text, at):
         at = found.end()
@@ -53,6 +61,16 @@ def read_lark(text: str) -> str:
             piece = lark.json_value(read_schema(schema)) + " "
         parts.append(piece)
     return "".join(parts)
+
+
+def _translated(text: str) -> str:
+    if len(text) > MAX_GBNF_CHARS:
+        raise InvalidRequest(f"a grammar in GBNF may have at most {MAX_GBNF_CHARS} characters")
+    try:
+        return str(any_to_lark(text))
+    except (GbnfToLarkError, RecursionError, ValueError, LookupError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise InvalidRequest(f"the grammar is neither Lark nor GBNF: {reason}") from None
 
 
 def _json(text: str, at: int) -> tuple[object, int]:

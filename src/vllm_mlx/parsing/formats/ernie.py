@@ -13,4 +13,5 @@ FORMAT = OutputFormat(
     calls=(CALLS,),
     dropped=("<response>", "</response>"),
     requires=("<tool_call>", "<response>"),
+    excludes=("]<]minimax[>[",),
 )

@@ -14,4 +14,5 @@ FORMAT = OutputFormat(
     name="gemma3",
     calls=(CALLS, LIST, JSON, FENCED),
     requires=("<start_of_turn>", "<end_of_turn>"),
+    excludes=("<start_function_call>",),
 )

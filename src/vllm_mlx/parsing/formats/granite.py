@@ -1,8 +1,8 @@
-"""IBM Granite 3: a JSON list after a special token, and thoughts announced in words."""
+"""IBM Granite 3: a JSON list after a special token, and thoughts announced in words, or since 3.3 in tags."""
 
 from __future__ import annotations
 
-from vllm_mlx.parsing.format import OutputFormat, Reasoning
+from vllm_mlx.parsing.format import THINK, OutputFormat, Reasoning
 from vllm_mlx.parsing.syntax import JsonCalls
 
 CALLS = JsonCalls(block_open="<|tool_call|>[", block_close="]", separator=", ")
@@ -18,4 +18,11 @@ FORMAT = OutputFormat(
     ),
     calls=(CALLS, TAGGED),
     requires=("<|start_of_role|>",),
+)
+FORMAT_33 = OutputFormat(
+    name="granite33",
+    reasoning=THINK,
+    calls=FORMAT.calls,
+    dropped=("<response>", "</response>"),
+    requires=("<|start_of_role|>", "<think>", "<response>"),
 )

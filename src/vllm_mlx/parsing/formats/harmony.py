@@ -25,6 +25,7 @@ FORMAT = OutputFormat(
     channels=Channels(
         opens=("<|start|>", "<|channel|>"),
         header_end="<|message|>",
+        rest_of_open=" to=",
         closes=("<|end|>", "<|call|>", "<|return|>"),
         call=r"to=(?:functions\.)?([^\s<]+)",
         thought=r"^\s*analysis|<\|channel\|>\s*analysis",

@@ -12,5 +12,5 @@ FORMAT = OutputFormat(
     reasoning=THINK,
     calls=(CALLS,),
     requires=("<tool_call>", "arguments"),
-    excludes=("<function=", "<parameter=", "<arg_key>"),
+    excludes=("<function=", "<parameter=", "<arg_key>", "]<]minimax[>["),
 )

@@ -13,5 +13,6 @@ FORMAT = OutputFormat(
     reasoning=THINK,
     calls=(CALLS, JSON),
     requires=("<|tool_list_start|>",),
+    or_requires=(("<|tool_call_start|>",),),
     model_types=("lfm2", "lfm2_moe", "lfm2-vl", "lfm2_vl"),
 )

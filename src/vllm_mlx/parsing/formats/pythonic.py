@@ -14,4 +14,6 @@ FORMAT = OutputFormat(
     calls=(CALLS, MARKED, JSON),
     stops=("<|eom|>", "<|eot|>"),
     requires=("<|header_start|>", "<|header_end|>"),
+    # How Meta's prompt for small Llamas, and those that were trained after it, explain a call.
+    or_requires=(("func_name1(",),),
 )

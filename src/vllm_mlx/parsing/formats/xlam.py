@@ -15,4 +15,5 @@ FORMAT = OutputFormat(
     reasoning=THINK,
     calls=(CALLS, MARKED, FENCED, TAGGED),
     requires=("tool_calls", "[BEGIN OF AVAILABLE TOOLS]"),
+    or_requires=(('[{"name": "tool_call_name", "arguments":',),),
 )

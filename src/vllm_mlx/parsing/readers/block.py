@@ -117,6 +117,8 @@ def read_run(source: Source, sink: CallSink, syntaxes: Sequence[CallSyntax], tri
         for expected in pending:
             yield from source.literal(expected)
             yield from source.skip()
+        if pending:
+            yield from source.skip(_between(syntax, plan, called))
         if pending and not (yield from source.peek()):
             raise NoCall
         pending = ()

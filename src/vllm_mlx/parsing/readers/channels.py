@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from vllm_mlx.parsing.readers.json_value import read_value
+from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits, markers
 from vllm_mlx.parsing.syntax import Channels
@@ -45,14 +45,15 @@ def read_header(
         if (yield from source.peek()) != "{":
             raise NoCall
         sink.begin(call[1])
-        yield from read_value(source, sink.write, (*channels.opens, *channels.closes))
+        tags = (*channels.opens, *channels.closes)
+        yield from read_arguments(source, sink.write, tags, sink.schema(call[1]))
     else:
         sink.begin(call[1])
-        yield from _read_arguments(source, sink, channels)
+        yield from _read_arguments(source, sink, channels, call[1])
     return "call"
 
 
-def _read_arguments(source: Source, sink: CallSink, channels: Channels) -> Waits[None]:
+def _read_arguments(source: Source, sink: CallSink, channels: Channels, name: str) -> Waits[None]:
     """The arguments as the model writes them, up to the next tag; none at all are an empty object."""
     said = False
 
@@ -62,6 +63,9 @@ def _read_arguments(source: Source, sink: CallSink, channels: Channels) -> Waits
         sink.write(text)
 
     yield from source.skip()
-    yield from source.until(markers(*channels.opens, *channels.closes), write)
+    tags = (*channels.opens, *channels.closes)
+    if (yield from source.peek()) == "{":
+        yield from read_arguments(source, write, tags, sink.schema(name))
+    yield from source.until(markers(*tags), write)
     if not said:
         sink.write("{}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from vllm_mlx.parsing.readers.json_value import read_value
+from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
 from vllm_mlx.parsing.syntax import HeaderCalls
@@ -25,7 +25,7 @@ def read_header_call(
     if not name or not (yield from source.peek()):
         raise NoCall
     sink.begin(name)
-    yield from read_value(source, sink.write, closing)
+    yield from read_arguments(source, sink.write, closing, sink.schema(name))
 
 
 def _name(syntax: HeaderCalls, header: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
@@ -59,6 +60,9 @@ def read_json_call(
     call = _Call(syntax)
     if not (yield from source.literal("{")):
         raise NoCall
+    if not syntax.name_key:
+        yield from _read_named_arguments(source, sink, call, closing, bare)
+        return
     depth = 1
     while depth:
         yield from source.skip(_BETWEEN)
@@ -79,6 +83,29 @@ def read_json_call(
             raise NoCall
         _begin(sink, call, bare)
         sink.write((call.arguments or "").strip() or "{}")
+    source.settle()
+
+
+def _read_named_arguments(
+    source: Source, sink: CallSink, call: _Call, closing: Sequence[str], bare: bool
+) -> Waits[None]:
+    """`NAME: {...}` and the brace after it, which a model may forget."""
+    key: list[str] = []
+    yield from source.skip()
+    if (yield from source.peek()) != '"' or not (yield from read_value(source, key.append, closing)):
+        raise NoCall
+    name = decoded("".join(key))
+    yield from source.skip()
+    if not name or not isinstance(name, str) or not (yield from source.literal(":")):
+        raise NoCall
+    yield from source.skip()
+    if (yield from source.peek()) != "{":
+        raise NoCall
+    call.name = name
+    _begin(sink, call, bare)
+    yield from read_arguments(source, sink.write, closing, sink.schema(name))
+    yield from source.skip()
+    yield from source.literal("}")
     source.settle()
 
 
@@ -105,7 +132,7 @@ def _read_member(
         return 1
     if key in call.argument_keys and call.name and not call.begun and char in "{[":
         _begin(sink, call, bare)
-        yield from read_value(source, sink.write, closing)
+        yield from read_arguments(source, sink.write, closing, sink.schema(call.name))
         return 0
     collected.clear()
     if not (yield from read_value(source, collected.append, closing)):

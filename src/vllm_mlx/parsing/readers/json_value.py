@@ -22,9 +22,9 @@ class _Scan:
     closing tag may end the string.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
         self.done = False
-        self._depth = 0
+        self._depth = depth
         self._in_string = False
         self._broken_string = False
         self._escaped = False
@@ -81,10 +81,13 @@ class _Scan:
         return found.end()
 
 
-def read_value(source: Source, tell: Callable[[str], None], closing: Sequence[str]) -> Waits[bool]:
+def read_value(
+    source: Source, tell: Callable[[str], None], closing: Sequence[str], *, inside: bool = False
+) -> Waits[bool]:
     """Tell a value as it comes.
 
     Args:
+        inside: an object's brace has been read; what comes is the rest of it.
         closing: tags that end a broken value; those that begin with "<" count outside strings, and inside
             one that has a raw line break.
 
@@ -92,7 +95,7 @@ def read_value(source: Source, tell: Callable[[str], None], closing: Sequence[st
         Whether the value is complete.
     """
     tags = [tag for tag in closing if tag[0] == "<"]
-    scan = _Scan()
+    scan = _Scan(depth=int(inside))
     while (yield from source.more()):
         end = scan.scan(source.text, source.at)
         if end > source.at:

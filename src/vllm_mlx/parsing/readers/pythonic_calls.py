@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
+from vllm_mlx.parsing.arguments import member_schema, only_text, typed_json
 from vllm_mlx.parsing.readers.loose import PYTHON_QUOTES, read_loose, word_to_json
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
 
 _NAME = re.compile(r"[\w.\-]*")
 _NAME_LIMIT = 256
+_BARE_WORDS = re.compile(r"[^,()\[\]\n]*")
+_QUOTES_AND_BRACKETS = frozenset("\"'([{")
 
 
 def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[None]:
     """One call; its arguments are told as JSON, one after the other.
 
-    Arguments without a name get those of the tool's parameters, in their order.
+    Arguments without a name get those of the tool's parameters, in their order. A string is told while it
+    comes, unless the tool wants something else in its place: `days="3"` becomes a number at its end.
     """
     name = yield from source.span(_NAME, _NAME_LIMIT)
     if not name or (bare and not sink.knows(name)) or not (yield from source.literal("(")):
@@ -33,13 +38,30 @@ def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[N
         yield from source.skip()
         if word and (yield from source.literal("=")):
             sink.write(f"{opening}{json.dumps(word, ensure_ascii=False)}: ")
-            yield from read_loose(source, sink.write, PYTHON_QUOTES)
+            yield from _read_value(source, sink, member_schema(sink.schema(name), word))
         else:
             yield from _read_place(source, sink, opening, next(places, None), word)
         opening = ", "
         yield from source.skip()
-        if not (yield from source.literal(",")) and (yield from source.peek()) != ")":
-            raise NoCall
+        if not (yield from source.literal(",")):
+            char = yield from source.peek()
+            if char != ")" and not char.isidentifier():  # some forget the comma
+                raise NoCall
+
+
+def _read_value(source: Source, sink: CallSink, schema: dict[str, Any] | None) -> Waits[None]:
+    """An argument's value; several words that nobody quoted are one string."""
+    yield from source.skip()
+    char = yield from source.peek()
+    if char and char not in _QUOTES_AND_BRACKETS:
+        words = (yield from source.span(_BARE_WORDS)).strip()
+        sink.write(typed_json(word_to_json(words), schema))
+    elif schema is None or only_text(schema):
+        yield from read_loose(source, sink.write, PYTHON_QUOTES)
+    else:
+        parts: list[str] = []
+        yield from read_loose(source, parts.append, PYTHON_QUOTES)
+        sink.write(typed_json("".join(parts), schema))
 
 
 def _read_place(source: Source, sink: CallSink, opening: str, key: str | None, word: str) -> Waits[None]:

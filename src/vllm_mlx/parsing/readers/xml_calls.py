@@ -74,7 +74,9 @@ def _read_argument(
 ) -> Waits[None]:
     """The value up to its closing tag: a string while it comes (`typed` is None), or by its schema."""
     close = syntax.after_value.strip()
-    if syntax.after_key.endswith("\n"):
+    if syntax.raw_open and (yield from source.literal(syntax.raw_open)):
+        ends = markers(syntax.raw_close + close)
+    elif syntax.after_key.endswith("\n"):
         yield from source.literal("\n")
         ends = markers("\n" + close, close)
     else:

@@ -85,7 +85,7 @@ def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
     tools, choice = decode_tools(body.tools), ToolChoice()
     given = body.tool_choice
     if isinstance(given, str):
-        choice = ToolChoice(given)
+        choice = ToolChoice("required" if given == "any" else given)
     elif given is not None:
         tools, choice = _chosen(given, tools)
     if not body.mcp_tools:  # else there are more tools than these

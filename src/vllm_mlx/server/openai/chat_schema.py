@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WirePart
 from vllm_mlx.server.effort import Effort
@@ -112,7 +112,9 @@ class ChatCompletionRequest(GenerationFields):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     tools: Tools | None = None
-    tool_choice: Literal["auto", "none", "required"] | ToolChoiceObject | None = None
+    tool_choice: Literal["auto", "none", "required", "any"] | ToolChoiceObject | None = Field(
+        None, description="any is another word for required"
+    )
     parallel_tool_calls: bool | None = None
     modalities: Strings | None = None
     reasoning_effort: Effort | None = Field(
@@ -131,6 +133,10 @@ class ChatCompletionRequest(GenerationFields):
     )
     chat_template_kwargs: dict[str, Any] | None = None
     enable_thinking: bool | None = None
-    thinking_token_budget: int | None = Field(None, description="after so many tokens a thought is closed")
+    thinking_token_budget: int | None = Field(
+        None,
+        description="after so many tokens a thought is closed; also thinking_budget, max_thinking_tokens",
+        validation_alias=AliasChoices("thinking_token_budget", "thinking_budget", "max_thinking_tokens"),
+    )
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None

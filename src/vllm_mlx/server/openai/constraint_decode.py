@@ -59,6 +59,9 @@ def _from_format(given: ResponseFormat, param: str) -> Constraint | None:
     match given.type:
         case "text":
             return None
+        case "json_object" | "json_schema" if given.schema_body is not None and given.json_schema is None:
+            # Where llama.cpp, Together and the Responses API have it; to overlook it would promise too much.
+            return JsonSchema(given.schema_body)
         case "json_object":
             return JsonObject()
         case "json_schema":

@@ -41,6 +41,11 @@ class ResponseFormat(WirePart):
 
     type: str
     json_schema: JsonSchemaFormat | None = None
+    schema_body: SchemaBody | None = Field(
+        None,
+        alias="schema",
+        description="the schema itself, where other servers have it; for both JSON types",
+    )
     structures: Structures | None = Field(None, description="for structural_tag")
     triggers: Texts | None = Field(None, description="for structural_tag: texts that open a structure")
     format: Any = Field(None, description="refused: structural tags are given by structures and triggers")

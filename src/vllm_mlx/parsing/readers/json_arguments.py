@@ -1,0 +1,73 @@
+"""Reads a call's arguments, a JSON object, and mends texts that stand where the tool wants something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vllm_mlx.parsing.arguments import member_schema, takes_no_text, typed_json
+from vllm_mlx.parsing.readers.json_value import decoded, read_value
+from vllm_mlx.parsing.source import SPACE, Source, Waits
+
+
+def read_arguments(
+    source: Source, tell: Callable[[str], None], closing: Sequence[str], schema: dict[str, Any] | None
+) -> Waits[bool]:
+    """The same as `read_value`, but for members of the object whose schema allows no text.
+
+    A text in such a place (`"days": "3"`, an object that was encoded twice) waits for its end and gets the
+    type that is wanted, if it can be read so. All else passes through as it is written.
+    """
+    if (yield from source.peek()) != "{" or not _mendable(schema):
+        return (yield from read_value(source, tell, closing))
+    source.at += 1
+    tell("{")
+    while True:
+        char = yield from _after_space(source, tell)
+        if char == ",":
+            source.at += 1
+            tell(char)
+        elif char == "}":
+            source.at += 1
+            tell(char)
+            return True
+        elif char != '"' or not (yield from _read_member(source, tell, closing, schema)):
+            return (yield from read_value(source, tell, closing, inside=True))
+
+
+def _mendable(schema: dict[str, Any] | None) -> bool:
+    properties = (schema or {}).get("properties")
+    return isinstance(properties, dict) and any(
+        takes_no_text(member_schema(schema, key)) for key in properties
+    )
+
+
+def _read_member(
+    source: Source, tell: Callable[[str], None], closing: Sequence[str], schema: dict[str, Any] | None
+) -> Waits[bool]:
+    """A key, its colon and its value; returns whether that is what stood there, to its end."""
+    parts: list[str] = []
+    complete = yield from read_value(source, parts.append, closing)
+    tell("".join(parts))
+    if not complete or (yield from _after_space(source, tell)) != ":":
+        return False
+    source.at += 1
+    tell(":")
+    key = decoded("".join(parts))
+    wanted = member_schema(schema, key) if isinstance(key, str) else None
+    char = yield from _after_space(source, tell)
+    if char in ("", ",", "}"):
+        return False
+    if char != '"' or not takes_no_text(wanted):
+        return (yield from read_value(source, tell, closing))
+    text: list[str] = []
+    complete = yield from read_value(source, text.append, closing)
+    tell(typed_json("".join(text), wanted) if complete else "".join(text))
+    return complete
+
+
+def _after_space(source: Source, tell: Callable[[str], None]) -> Waits[str]:
+    space = yield from source.span(SPACE)
+    if space:
+        tell(space)
+    return (yield from source.peek())
