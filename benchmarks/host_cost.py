@@ -99,7 +99,7 @@ class InstantStep:
 
 
 class InstantRunner(Runner):
-    """Says the same text over and over.
+    """Says the same text over and over, from its beginning: a space there might be held back.
 
     Attributes:
         spent_s: processor time of its own, which is not the engine's.
@@ -108,7 +108,7 @@ class InstantRunner(Runner):
     def __init__(self, token_ids: Sequence[int], vocab_size: int, pace: Pace) -> None:
         self._pace = pace
         self._brought = 0
-        self._rows: set[int] = set()
+        self._begun: dict[int, int] = {}  # by sequence, where its output begins
         self._tokens = [SampledToken(token_id) for token_id in token_ids]
         self._vocab_size = vocab_size
         self.spent_s = 0.0
@@ -132,10 +132,14 @@ class InstantRunner(Runner):
         start = time.thread_time()
         tokens = self._tokens
         count = len(tokens)
-        sampled = {row.seq_id: tokens[row.start % count] for row in plan.rows if row.sampling is not None}
-        rows, frames = len(self._rows), self._brought + len(self._rows)
+        begun = self._begun
+        rows, frames = len(begun), self._brought + len(begun)
+        sampled = {
+            row.seq_id: tokens[(row.start - begun.setdefault(row.seq_id, row.start)) % count]
+            for row in plan.rows
+            if row.sampling is not None
+        }
         self._brought += len(sampled)
-        self._rows.update(sampled)
         self.spent_s += time.thread_time() - start
         return InstantStep(StepResult(sampled=sampled), lambda: self._pace.wait(frames, rows))
 
