@@ -12,7 +12,6 @@ masks of all rows takes, by itself.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import threading
@@ -27,6 +26,7 @@ import msgspec
 import numpy as np
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
+from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.heap import keep_what_is_there
 from vllm_mlx.core.sampling import NEUTRAL
 from vllm_mlx.engine.loop import EngineLoop
@@ -35,6 +35,7 @@ from vllm_mlx.models.source import resolve_model
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.structured.compiling import Grammars, grammars_of
 from vllm_mlx.structured.gate import Gate
+from vllm_mlx.structured.grammar import grammar_of
 from vllm_mlx.structured.masks import Masks
 
 
@@ -47,7 +48,7 @@ def _records(**properties: object) -> str:
         "additionalProperties": False,
     }
     schema = {"type": "array", "items": item, "minItems": 1000}
-    return json.dumps({"grammars": [{"json_schema": schema}]})
+    return grammar_of(JsonSchema(schema), lambda _: None)
 
 
 _KIND = {"enum": ["first", "second", "third"]}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-
-from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
+from importlib import import_module
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.structured import lark
@@ -66,9 +65,11 @@ def read_lark(text: str) -> str:
 def _translated(text: str) -> str:
     if len(text) > MAX_GBNF_CHARS:
         raise InvalidRequest(f"a grammar in GBNF may have at most {MAX_GBNF_CHARS} characters")
+    # Only whoever sends such a grammar pays for the library; its own code that is run here is Python's.
+    library = import_module("llguidance.gbnf_to_lark")
     try:
-        return str(any_to_lark(text))
-    except (GbnfToLarkError, RecursionError, ValueError, LookupError) as error:
+        return str(library.any_to_lark(text))
+    except (library.GbnfToLarkError, RecursionError, ValueError, LookupError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise InvalidRequest(f"the grammar is neither Lark nor GBNF: {reason}") from None
 
