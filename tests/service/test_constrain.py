@@ -114,6 +114,35 @@ async def test_a_tool_that_need_not_be_strict_is_loosened_where_its_schema_is_to
 
 
 @pytest.mark.requirement(63)
+async def test_of_a_tool_that_need_not_be_strict_the_rest_of_its_schema_is_enforced(
+    constrainer: Constrainer,
+) -> None:
+    integer = {"type": "integer"}
+    tags = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}  # as pydantic writes set[str]
+    judged_here = {"type": "object", "properties": {"a": integer, "tags": tags}, "required": ["a"]}
+    judged_later = judged_here | {"minProperties": 2}
+    pattern = {"type": "string", "pattern": "a(?=b)"}
+    looking_ahead = {"type": "object", "properties": {"a": integer, "b": pattern}, "required": ["a"]}
+    for parameters in (judged_here, judged_later, looking_ahead):
+        for mode in ("required", "auto"):
+            strict = [ToolSpec("g", parameters={"type": "object"}, strict=True)] if mode == "auto" else []
+            tool = ToolSpec("f", parameters=parameters)
+            text = await constrainer.grammar(chat(tool, *strict, mode=mode))
+            assert text is not None
+            assert accepts(text, CALL)
+            assert not accepts(text, WRONG_CALL)
+        with pytest.raises(InvalidRequest):
+            await constrainer.grammar(chat(ToolSpec("f", parameters=parameters, strict=True)))
+
+
+@pytest.mark.requirement(63)
+async def test_what_cannot_be_repeated_says_what_to_do(constrainer: Constrainer) -> None:
+    schema = {"type": "array", "uniqueItems": True}
+    with pytest.raises(InvalidRequest, match="leave it out, or bound the number of items with maxItems"):
+        await constrainer.grammar(chat(constraint=JsonSchema(schema)))
+
+
+@pytest.mark.requirement(63)
 async def test_the_same_form_has_the_same_grammar_and_another_order_another(constrainer: Constrainer) -> None:
     def asked(*names: str) -> GenerateRequest:
         return chat(constraint=JsonSchema({"properties": {name: {} for name in names}}))

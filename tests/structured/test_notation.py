@@ -19,14 +19,14 @@ NAMES = ("lfm2", "olmo3", "gemma4")
 """Python's words, JSON's words, and quotes of the family's own."""
 NARROWER = [{"type": "object", "properties": {"a": {"type": "integer"}}}]
 """Schemas that allow members that they do not list, which are written only where that is asked for."""
-REFUSED = {
-    "allOf": {"allOf": [{"type": "integer"}, {"minimum": 1}]},
-    "patternProperties": {"type": "object", "patternProperties": {"^a": {}}},
-    "text of a string with 'pattern'": {"type": "string", "pattern": "a"},
-    "an argument named": {"type": "object", "properties": {"a b": {}}},
-    "holds": {"enum": ['<|"|>']},
+REFUSED: dict[str, tuple[Any, Any, Any]] = {
+    "allOf": ({"allOf": [{"type": "integer"}, {"minimum": 1}]}, 1, "a"),
+    "patternProperties": ({"type": "object", "patternProperties": {"^a": {}}}, {"a": 1, "b": 2}, 5),
+    "text of a string with 'pattern'": ({"type": "string", "pattern": "a"}, "a", 5),
+    "an argument named": ({"type": "object", "properties": {"a b": {}}}, {}, "a"),
+    "holds": ({"enum": ['<|"|>', "b"]}, "b", 5),
 }
-"""What Gemma 4's notation cannot guarantee."""
+"""What Gemma 4's notation cannot guarantee, a value that is valid, and one that is none all the same."""
 LEAST = {"lfm2": 120, "olmo3": 120, "gemma4": 100}
 """Of the schemas in the corpus that each can guarantee; the others are refused by name."""
 
@@ -95,7 +95,10 @@ def test_whatever_the_grammar_writes_is_read_back_as_valid_arguments(name: str) 
 @pytest.mark.requirement(63, 65)
 @pytest.mark.parametrize("reason", REFUSED)
 def test_only_a_strict_tool_is_refused_for_what_the_notation_cannot_guarantee(reason: str) -> None:
-    parameters = wrapped(REFUSED[reason])
+    schema, valid, invalid = REFUSED[reason]
+    parameters = wrapped(schema)
     with pytest.raises(InvalidRequest, match=f"'f' cannot be strict .*gemma4.*{reason}"):
         forced("gemma4", parameters)
-    assert accepts(forced("gemma4", parameters, strict=False), written("gemma4", "a"))
+    loose = forced("gemma4", parameters, strict=False)
+    assert accepts(loose, written("gemma4", valid))
+    assert not accepts(loose, written("gemma4", invalid))

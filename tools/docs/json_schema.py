@@ -9,8 +9,9 @@ HEAD = """# JSON Schema
 
 What `response_format` of type `json_schema`, `guided_json`, structural tags, strict tools and forced calls
 make of a schema. A keyword is *enforced*: no other answer can be written; *refused*: the request is
-answered 400 with the keyword's name and place; or *not used*: it says nothing about which values are valid.
-Keywords that JSON Schema does not know are not used.
+answered 400 with the keyword's name and place, but in a tool that is not strict it is left out; or
+*not used*: it says nothing about which values are valid. Keywords that JSON Schema does not know are not
+used.
 Nothing is checked after the answer: what is accepted is enforced.
 
 Made from `src/vllm_mlx/structured/keywords.py` by `make docs`.

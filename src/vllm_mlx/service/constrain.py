@@ -18,6 +18,7 @@ from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.structured.checking import GrammarChecker, Names
 from vllm_mlx.structured.grammar import answer_of, grammar_of
 from vllm_mlx.structured.lark import SpecialId
+from vllm_mlx.structured.schema import Exactness
 from vllm_mlx.structured.tools import calls_grammar
 
 WORKERS: Final = 2
@@ -112,13 +113,15 @@ class Constrainer:
         chat = request.input if isinstance(request.input, ChatInput) else None
         if chat is None or not (chat.tools or chat.tool_choice.mode in ("required", "named")):
             return self._of_answer(request)
-        try:
-            return self._of_calls(chat, request, only_strict=False)
-        except InvalidRequest:
-            # Perhaps the schema of a tool that need not be strict is too much for a grammar.
-            if all(tool.strict for tool in chat.tools):
-                raise
-        return self._of_calls(chat, request, only_strict=True)
+        loosened: tuple[Exactness, ...] = ("loose", "shape")
+        for exactness in loosened:
+            try:
+                return self._of_calls(chat, request, exactness)
+            except InvalidRequest:
+                # Perhaps the schema of a tool that need not be strict is too much for a grammar.
+                if all(tool.strict for tool in chat.tools):
+                    raise
+        return self._of_calls(chat, request, None)
 
     def _of_answer(self, request: GenerateRequest) -> str | None:
         if request.constraint is None:
@@ -129,7 +132,7 @@ class Constrainer:
             self._checker.check(text)
         return text
 
-    def _of_calls(self, chat: ChatInput, request: GenerateRequest, *, only_strict: bool) -> str | None:
+    def _of_calls(self, chat: ChatInput, request: GenerateRequest, exactness: Exactness | None) -> str | None:
         if chat.tool_choice.mode == "none":
             return self._of_answer(request)
         answer = None
@@ -145,7 +148,7 @@ class Constrainer:
                 self._special_id,
                 parallel=chat.parallel_tool_calls,
                 answer=answer,
-                only_strict=only_strict,
+                exactness=exactness,
             )
             if text is not None:
                 self._checker.check(text)

@@ -19,7 +19,7 @@ from vllm_mlx.structured.notation import (
     ValueWriter,
     braces,
 )
-from vllm_mlx.structured.schema import Schema, read_schema
+from vllm_mlx.structured.schema import Exactness, Schema, read_schema
 
 _LIMITING = {"pattern", "format", "minLength", "maxLength", "enum", "allOf", "anyOf", "$ref"}
 """What may make a text invalid."""
@@ -42,13 +42,16 @@ class BodyWriter:
     def mark(self, text: str) -> str:
         return lark.markup(text, self.special_id)
 
-    def body(self, tool: ToolSpec, name: str, *, only_strict: bool) -> str:
+    def body(self, tool: ToolSpec, name: str, exactness: Exactness | None) -> str:
         """The name of the rule of a tool's calls, between what opens and what closes one.
+
+        Args:
+            exactness: how the schema is read if the tool is not strict; None for any object.
 
         Raises:
             InvalidRequest: the tool is strict, and this way of writing cannot guarantee what it asks for.
         """
-        arguments = _arguments(tool, only_strict=only_strict)
+        arguments = _arguments(tool, "exact" if tool.strict else exactness)
         match self.syntax:
             case JsonCalls():
                 right = self._json(self.syntax, tool.name, arguments)
@@ -155,12 +158,12 @@ class BodyWriter:
         return f"{self.mark(before)} {members}"
 
 
-def _arguments(tool: ToolSpec, *, only_strict: bool) -> dict[str, Any]:
+def _arguments(tool: ToolSpec, exactness: Exactness | None) -> dict[str, Any]:
     """The schema of a tool's arguments, which are an object whatever it says."""
-    if tool.parameters is None or (only_strict and not tool.strict):
+    if tool.parameters is None or exactness is None:
         return dict(_ANY_ARGUMENTS)
     try:
-        plain = read_schema(tool.parameters)
+        plain = read_schema(tool.parameters, exactness)
     except InvalidRequest as error:
         if not tool.strict:
             return dict(_ANY_ARGUMENTS)

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from vllm_mlx.structured import lark
+from vllm_mlx.structured.disjoint import value_types
 from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.schema import Schema
 
 _ALL_TYPES = ("object", "array", "string", "number", "boolean", "null")
 _BEYOND = ("allOf", "patternProperties", "minProperties", "maxProperties")
+_NAMES_MORE = {"allOf", "patternProperties", "minProperties"}
+"""What may ask for properties that are not listed beside it."""
 _NO_MEMBERS = (*_BEYOND, "$ref", "anyOf", "const", "enum")
 _OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OF_STRINGS = ("minLength", "maxLength", "pattern", "format")
@@ -95,7 +98,8 @@ class ValueWriter:
 
     Args:
         name: what the names of the rules begin with.
-        exact: what the notation cannot guarantee of a string is `Undescribed`, instead of left out.
+        exact: what the notation cannot guarantee is `Undescribed`. Otherwise it is left out, and a value that
+            cannot be put at all may be any of its types.
 
     Attributes:
         rules: what the expressions refer to.
@@ -118,6 +122,8 @@ class ValueWriter:
         Raises:
             Undescribed: it says something that this notation cannot guarantee.
         """
+        if not self._exact:
+            schema = self._within(schema)
         _refuse(schema, _NO_MEMBERS)
         others: Schema = schema.get("additionalProperties", True)
         listed: dict[str, Schema] = dict(schema.get("properties", {}))
@@ -147,6 +153,28 @@ class ValueWriter:
         Raises:
             Undescribed: as above.
         """
+        if self._exact:
+            return self._value(schema)
+        try:
+            return self._value(schema)
+        except Undescribed:
+            types = value_types(schema, self._defs)
+            if not types:
+                raise
+            return f"({self._of_types({'type': sorted(types)})})"
+
+    def _within(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """What of a schema this notation can have; every valid value stays one."""
+        within = {key: value for key, value in schema.items() if key not in _BEYOND}
+        if "patternProperties" in schema:
+            within.pop("additionalProperties", None)
+        if "allOf" in schema:
+            within["type"] = sorted(value_types(schema, self._defs))
+        if "properties" in schema and schema.keys() & _NAMES_MORE:
+            within.setdefault("additionalProperties", True)
+        return within
+
+    def _value(self, schema: Schema) -> str:
         if schema is False:
             raise Undescribed("a value that nothing fits")
         if schema is True or not schema:
@@ -160,6 +188,8 @@ class ValueWriter:
                 name = schema["$ref"].rpartition("/")[2]
                 return self._once(name, lambda: self.value(self._defs[name]))
             return f"({' | '.join(map(self.value, schema['anyOf']))})"
+        if not self._exact:
+            schema = self._within(schema)
         _refuse(schema, _BEYOND)
         if "const" in schema or "enum" in schema:
             return self._one_of(schema)

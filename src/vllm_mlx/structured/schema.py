@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from vllm_mlx.core.errors import InvalidRequest
@@ -38,17 +38,47 @@ _WIDEST = 2.0**63 - 1024
 _TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 
 Schema = dict[str, Any] | bool
+Exactness = Literal["exact", "loose", "shape"]
+
+_SHAPE = frozenset(
+    ("type", "enum", "const", "anyOf", "oneOf", "$ref", "properties", "required", "additionalProperties")
+) | {"items", "additionalItems", "prefixItems", "minItems", "maxItems"}
+"""What a grammar can have wherever it stands."""
+_SPOKEN_OF = {
+    "properties": "additionalProperties",
+    "patternProperties": "additionalProperties",
+    "items": "items",
+    "prefixItems": "items",
+}
+"""What allows some, and what speaks of the others: alone the second would refuse what the first allows."""
+_NAMES_MORE = frozenset(
+    ("patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+) | {
+    "$ref",
+    "$dynamicRef",
+    "$recursiveRef",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "minProperties",
+}
+"""What may ask for properties that are not listed beside it."""
 
 
-def read_schema(schema: Any) -> Schema:
+def read_schema(schema: Any, exactness: Exactness = "exact") -> Schema:
     """Check a schema and bring it into its plain form, its `$defs` included.
+
+    Args:
+        exactness: `loose` leaves out, where it stands, each keyword that would be refused, so that every
+            valid value stays one; `shape` leaves out as well what only a compiler can judge: patterns, counts
+            of properties, parts to be merged.
 
     Raises:
         InvalidRequest: it is no schema, too large, or says something that cannot be honoured; the message
-            names the place and the keyword.
+            names the place and the keyword. If loose: it is too large, or nothing is valid.
     """
     _measure(schema)
-    return _Reader(schema).read()
+    return _Reader(schema, exactness).read()
 
 
 def _measure(schema: Any) -> None:
@@ -80,8 +110,10 @@ def _are_texts(values: list[Any]) -> bool:
 class _Reader:
     """One schema being read; counts what it holds."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Any, exactness: Exactness) -> None:
         self._root = root
+        self._exact = exactness == "exact"
+        self._only = _SHAPE if exactness == "shape" else None
         self._subschemas = self._values = self._items = self._refs = self._patterns = 0
         self._names: dict[str, str] = {}  # pointer -> name in `$defs`
         self._pending: list[str] = []
@@ -94,7 +126,7 @@ class _Reader:
             pointer = self._pending.pop()
             defs[self._names[pointer]] = self._schema(self._at(pointer), pointer)
         for branches, where in self._one_ofs:
-            if not nothing_fits_two(branches, defs):
+            if self._exact and not nothing_fits_two(branches, defs):
                 raise _wrong(
                     where, "a value may fit several branches, which a grammar cannot prevent; use anyOf"
                 )
@@ -115,20 +147,57 @@ class _Reader:
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, dict):
+            if not self._exact:
+                return True
             raise _wrong(where, "a schema must be an object, true or false")
+        if not self._exact and where and "$id" in schema:
+            # References within it lead elsewhere than they seem to.
+            schema = {"type": schema["type"]} if "type" in schema else {}
         plain: dict[str, Any] = {}
+        left_out = []
         for keyword, value in schema.items():
-            treatment = KEYWORDS[keyword].treatment if keyword in KEYWORDS else "not used"
-            if (treatment == "refused" and keyword not in _READERS) or (keyword == "$id" and where):
-                remark = KEYWORDS[keyword].remark
-                raise _wrong(
-                    where, f"the keyword {keyword!r} is not supported" + (f"; {remark}" if remark else "")
-                )
-            if keyword in _READERS:
-                _READERS[keyword](self, plain, schema, f"{where}/{keyword}", value)
-        _merge_type(plain, where)
+            try:
+                self._keyword(plain, schema, where, keyword, value)
+            except _Refusal:
+                if self._exact:
+                    raise
+                left_out.append(keyword)
+        for keyword in left_out:
+            plain.pop(_SPOKEN_OF.get(keyword, ""), None)
+        if not _NAMES_MORE.isdisjoint(left_out):
+            _open(plain)
+        return self._joined(plain, where)
+
+    def _keyword(
+        self, plain: dict[str, Any], schema: dict[str, Any], where: str, keyword: str, value: Any
+    ) -> None:
+        treatment = KEYWORDS[keyword].treatment if keyword in KEYWORDS else "not used"
+        if (treatment == "refused" and keyword not in _READERS) or (keyword == "$id" and where):
+            remark = KEYWORDS[keyword].remark
+            raise _wrong(
+                where, f"the keyword {keyword!r} is not supported" + (f"; {remark}" if remark else "")
+            )
+        if self._only is not None and keyword not in self._only:
+            raise _wrong(where, f"the keyword {keyword!r} is left out")
+        if keyword in _READERS:
+            _READERS[keyword](self, plain, schema, f"{where}/{keyword}", value)
+
+    def _joined(self, plain: dict[str, Any], where: str) -> Schema:
+        """The keywords that count together."""
+        types = plain.get("type")
+        try:
+            _merge_type(plain, where)
+        except _Refusal:
+            if self._exact:
+                raise
+            return {"type": types}
         if plain.get("minProperties", 0) > len(plain.get("required", ())) + 1:
-            raise _wrong(where, "minProperties may be at most one above the number of required properties")
+            if self._exact:
+                raise _wrong(
+                    where, "minProperties may be at most one above the number of required properties"
+                )
+            del plain["minProperties"]
+            _open(plain)
         return plain
 
     def _list_of_schemas(self, value: Any, where: str, *, branches: bool = False) -> list[Schema]:
@@ -333,7 +402,11 @@ class _Reader:
             raise _wrong(where, "must be true or false")
         most = given.get("maxItems")
         if value and not (isinstance(most, int) and most <= 1):
-            raise _wrong(where, "is not supported: a grammar cannot remember items")
+            raise _wrong(
+                where,
+                "is not supported: a grammar cannot remember items; leave it out, or bound the number of "
+                "items with maxItems",
+            )
 
 
 _READERS: dict[str, Callable[[_Reader, dict[str, Any], dict[str, Any], str, Any], None]] = {
@@ -368,6 +441,12 @@ def _put_any_of(plain: dict[str, Any], branches: list[Schema]) -> None:
         plain["allOf"] = [*plain.get("allOf", ()), {"anyOf": branches}]
     else:
         plain["anyOf"] = branches
+
+
+def _open(plain: dict[str, Any]) -> None:
+    """Properties that are not listed may come; not every notation has them unasked."""
+    if "properties" in plain:
+        plain.setdefault("additionalProperties", True)
 
 
 def _merge_type(plain: dict[str, Any], where: str) -> None:
@@ -422,7 +501,11 @@ def _escape(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def _wrong(where: str, reason: str) -> InvalidRequest:
+class _Refusal(InvalidRequest):
+    """What is wrong stands in one place; without it the rest may do."""
+
+
+def _wrong(where: str, reason: str) -> _Refusal:
     """The place is a JSON pointer, shortened: the caller's names come back to the caller only."""
     place = where if len(where) <= 120 else f"...{where[-117:]}"
-    return InvalidRequest(f"schema{place and ' at ' + json.dumps(place, ensure_ascii=False)}: {reason}")
+    return _Refusal(f"schema{place and ' at ' + json.dumps(place, ensure_ascii=False)}: {reason}")

@@ -16,6 +16,7 @@ from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, text_with
 from vllm_mlx.structured.lark import SpecialId
+from vllm_mlx.structured.schema import Exactness
 
 MAX_CALLS = 64
 """Calls of one answer where they are forced; a model that does not stop would go on to its last token."""
@@ -29,7 +30,7 @@ def calls_grammar(
     *,
     parallel: bool = True,
     answer: Answer | None = None,
-    only_strict: bool = False,
+    exactness: Exactness | None = "loose",
 ) -> str | None:
     """The grammar that tools and the choice among them ask for; None if they leave everything open.
 
@@ -38,7 +39,8 @@ def calls_grammar(
 
     Args:
         answer: the form of an answer that is no call.
-        only_strict: arguments of tools that are not strict may be any object.
+        exactness: how the schemas of tools that are not strict are read; None if their arguments may be any
+            object.
 
     Raises:
         InvalidRequest: no such tool, a schema that cannot be enforced, or a format whose calls cannot be
@@ -56,7 +58,7 @@ def calls_grammar(
     if not output_format.calls:
         raise _undescribed(output_format, "it has no calls")
     writer = BodyWriter(output_format, _opened(output_format.calls[0]), special_id)
-    bodies = [writer.body(tool, f"tool_{i}", only_strict=only_strict) for i, tool in enumerate(tools)]
+    bodies = [writer.body(tool, f"tool_{i}", exactness) for i, tool in enumerate(tools)]
     rules = _calls(writer, bodies, parallel=parallel)
     if forced:
         return "\n".join(("start: calls", *rules))
