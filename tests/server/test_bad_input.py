@@ -73,7 +73,21 @@ WRONG_FORMS: list[tuple[dict[str, Any], str]] = [
         {"structured_outputs": {"json": SCHEMA, "whitespace_pattern": " "}},
         "structured_outputs.whitespace_pattern",
     ),
+    ({"structured_outputs": {}}, "structured_outputs"),
+    ({"structured_outputs": {"choice": None, "json_object": False}}, "structured_outputs"),
+    ({"structured_outputs": {"choices": ["a"]}}, "structured_outputs.choices"),
+    ({"structured_outputs": {"choice": ["a"], "foo": 1}}, "structured_outputs.foo"),
+    ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+    ({"response_format": {"type": "choice", "choice": []}}, "response_format.choice"),
+    ({"guided_choice": []}, "guided_choice"),
     ({"guided_whitespace_pattern": " *"}, "guided_whitespace_pattern"),
+    ({"grammar": 5}, "grammar"),
+    ({"json_schema": "{"}, "json_schema"),
+    ({"json_schema": SCHEMA, "grammar": "x"}, "json_schema"),
+    ({"regex": ["a"]}, "regex"),
+    ({"ebnf": 'root ::= "a"'}, "ebnf"),
+    ({"format": "json"}, "format"),
+    ({"format": SCHEMA}, "format"),
 ]
 
 WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [

@@ -20,8 +20,8 @@ HEAD = """# What is refused
 
 Something that is asked for and cannot be done is refused by name: a field of a request with status 400 and
 the sentence below, a flag with that sentence and exit code 2. Other unknown fields are ignored, since SDKs
-send more than the APIs document. A field whose value asks for nothing (`null`, `false`, an empty list) is
-never refused.
+send more than the APIs document. A field of these tables whose value asks for nothing (`null`, `false`,
+an empty text or list) is not refused; a form of the answer that is empty, such as `guided_choice: []`, is.
 
 Made by `make docs`: the fields and flags from the tables that the code itself reads, the values by asking the
 server and writing down its answer.

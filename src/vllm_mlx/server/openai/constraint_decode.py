@@ -22,6 +22,7 @@ from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.openai.constraint_schema import ConstraintFields, ResponseFormat, StructuredOutputs
 
 _TYPES = ("text", "json_object", "json_schema", "structural_tag", "regex", "choice", "grammar")
+_OUTPUTS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 
 
 def decode_constraint(body: ConstraintFields) -> dict[str, Any]:
@@ -39,12 +40,19 @@ def decode_constraint(body: ConstraintFields) -> dict[str, Any]:
         found += _named("guided_json", JsonSchema(_schema(body.guided_json, "guided_json")))
     if body.guided_regex is not None:
         found += _named("guided_regex", Regex(body.guided_regex))
-    if body.guided_choice:
-        found += _named("guided_choice", Choice(tuple(body.guided_choice)))
+    if body.guided_choice is not None:
+        found += _named("guided_choice", _choice(body.guided_choice, "guided_choice"))
     if body.guided_grammar is not None:
         found += _named("guided_grammar", Lark(body.guided_grammar))
     if body.guided_json_object:
         found += _named("guided_json_object", JsonObject())
+    # Clients of the servers that these are from send an empty text for none.
+    if body.grammar:
+        found += _named("grammar", Lark(body.grammar))
+    if body.json_schema is not None and body.json_schema != "":
+        found += _named("json_schema", JsonSchema(_schema(body.json_schema, "json_schema")))
+    if body.regex:
+        found += _named("regex", Regex(body.regex))
     if len(found) > 1:
         (first, _), (second, _), *_ = found
         raise InvalidRequest(f"{second}: {first} asks for a form of the answer already", param=second)
@@ -74,7 +82,7 @@ def _from_format(given: ResponseFormat, param: str) -> Constraint | None:
         case "regex":
             return Regex(_given(given.regex, f"{param}.regex"))
         case "choice":
-            return Choice(tuple(_given(given.choice, f"{param}.choice")))
+            return _choice(_given(given.choice, f"{param}.choice"), f"{param}.choice")
         case "grammar":
             return Lark(_given(given.grammar, f"{param}.grammar"))
     raise InvalidRequest(
@@ -92,8 +100,14 @@ def _tags(given: ResponseFormat, param: str) -> StructuralTags:
     )
 
 
-def _from_outputs(given: StructuredOutputs) -> Constraint | None:
+def _from_outputs(given: StructuredOutputs) -> Constraint:
     param = "structured_outputs"
+    for name, value in (given.model_extra or {}).items():
+        if value is not None and value is not False:  # vLLM's own switches, when they are off
+            unknown = f"{param}.{shorten(name)}"
+            raise InvalidRequest(
+                f"{unknown} is unknown; this server knows {', '.join(_OUTPUTS)}", param=unknown
+            )
     if given.whitespace_pattern is not None:
         raise InvalidRequest(
             f"{param}.whitespace_pattern: the form of whitespace is the server's",
@@ -104,8 +118,8 @@ def _from_outputs(given: StructuredOutputs) -> Constraint | None:
         found.append(JsonSchema(_schema(given.json_schema, f"{param}.json")))
     if given.regex is not None:
         found.append(Regex(given.regex))
-    if given.choice:
-        found.append(Choice(tuple(given.choice)))
+    if given.choice is not None:
+        found.append(_choice(given.choice, f"{param}.choice"))
     if given.grammar is not None:
         found.append(Lark(given.grammar))
     if given.json_object:
@@ -114,7 +128,15 @@ def _from_outputs(given: StructuredOutputs) -> Constraint | None:
         found.append(_tags(_tag_format(given.structural_tag), f"{param}.structural_tag"))
     if len(found) > 1:
         raise InvalidRequest(f"{param}: only one of its fields may be given", param=param)
-    return found[0] if found else None
+    if not found:
+        raise InvalidRequest(f"{param} asks for no form; it takes one of {', '.join(_OUTPUTS)}", param=param)
+    return found[0]
+
+
+def _choice(given: list[str], param: str) -> Choice:
+    if not given:
+        raise InvalidRequest(f"{param} must list at least one text", param=param)
+    return Choice(tuple(given))
 
 
 def _tag_format(given: dict[str, Any] | str) -> ResponseFormat:

@@ -1,10 +1,10 @@
-"""Request fields that say what form an answer must have: OpenAI's `response_format`, and vLLM's names."""
+"""Request fields that say which form an answer must have: `response_format`, and names of other servers."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
 
@@ -55,7 +55,9 @@ class ResponseFormat(WirePart):
 
 
 class StructuredOutputs(WirePart):
-    """vLLM's `structured_outputs`; one of the fields."""
+    """vLLM's `structured_outputs`; one of the fields. Others are refused: they ask for a form, too."""
+
+    model_config = ConfigDict(extra="allow")
 
     json_schema: SchemaBody | str | None = Field(None, alias="json")
     regex: str | None = None
@@ -76,3 +78,6 @@ class ConstraintFields(WireModel):
     guided_choice: Texts | None = None
     guided_grammar: str | None = None
     guided_json_object: bool | None = None
+    grammar: str | None = Field(None, description="llama.cpp's name for guided_grammar; empty for none")
+    json_schema: SchemaBody | str | None = Field(None, description="llama.cpp's name for guided_json")
+    regex: str | None = Field(None, description="SGLang's name for guided_regex; empty for none")

@@ -17,6 +17,8 @@ _MAX_SALT_CHARS = 1024
 
 REFUSED_FIELDS = {
     "guided_whitespace_pattern": "the form of whitespace is the server's",
+    "ebnf": "use grammar, in Lark or in GBNF",
+    "format": "use response_format, or json_schema",
     "use_beam_search": "beam search is not supported",
     "bad_words": "bad_words is not supported; logit_bias bans single tokens",
     "allowed_token_ids": "allowed_token_ids is not supported",
@@ -26,7 +28,7 @@ REFUSED_FIELDS = {
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
-_NOTHING: tuple[Any, ...] = (None, False, [], {}, {"type": "text"})
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {}, {"type": "text"})
 """Values that ask for nothing beyond the usual."""
 
 
