@@ -13,7 +13,7 @@ from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.registry import FORMATS
 from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.structured.checking import GrammarChecker
-from vllm_mlx.structured.schema import Exactness
+from vllm_mlx.structured.loosening import Exactness
 from vllm_mlx.structured.tools import calls_grammar
 
 pytestmark = pytest.mark.requirement(63, 65)

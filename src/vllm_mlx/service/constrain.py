@@ -18,7 +18,7 @@ from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.structured.checking import GrammarChecker, Names
 from vllm_mlx.structured.grammar import answer_of, grammar_of
 from vllm_mlx.structured.lark import SpecialId
-from vllm_mlx.structured.schema import Exactness
+from vllm_mlx.structured.loosening import Exactness
 from vllm_mlx.structured.tools import calls_grammar
 
 WORKERS: Final = 2

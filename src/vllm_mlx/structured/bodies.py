@@ -11,6 +11,7 @@ from vllm_mlx.parsing.syntax import BraceCalls, CallSyntax, HeaderCalls, JsonCal
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.disjoint import value_types
 from vllm_mlx.structured.lark import SpecialId
+from vllm_mlx.structured.loosening import Exactness
 from vllm_mlx.structured.notation import (
     NAMED_ARGUMENTS,
     PYTHON,
@@ -19,7 +20,7 @@ from vllm_mlx.structured.notation import (
     ValueWriter,
     braces,
 )
-from vllm_mlx.structured.schema import Exactness, Schema, read_schema
+from vllm_mlx.structured.schema import Schema, read_schema
 
 _LIMITING = {"pattern", "format", "minLength", "maxLength", "enum", "allOf", "anyOf", "$ref"}
 """What may make a text invalid."""

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.disjoint import value_types
 from vllm_mlx.structured.lark import SpecialId
+from vllm_mlx.structured.loosening import open_up
 from vllm_mlx.structured.schema import Schema
 
 _ALL_TYPES = ("object", "array", "string", "number", "boolean", "null")
 _BEYOND = ("allOf", "patternProperties", "minProperties", "maxProperties")
-_NAMES_MORE = {"allOf", "patternProperties", "minProperties"}
-"""What may ask for properties that are not listed beside it."""
 _NO_MEMBERS = (*_BEYOND, "$ref", "anyOf", "const", "enum")
 _OF_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _OF_STRINGS = ("minLength", "maxLength", "pattern", "format")
@@ -166,12 +165,9 @@ class ValueWriter:
     def _within(self, schema: dict[str, Any]) -> dict[str, Any]:
         """What of a schema this notation can have; every valid value stays one."""
         within = {key: value for key, value in schema.items() if key not in _BEYOND}
-        if "patternProperties" in schema:
-            within.pop("additionalProperties", None)
+        open_up(within, schema.keys() - within.keys())
         if "allOf" in schema:
             within["type"] = sorted(value_types(schema, self._defs))
-        if "properties" in schema and schema.keys() & _NAMES_MORE:
-            within.setdefault("additionalProperties", True)
         return within
 
     def _value(self, schema: Schema) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.structured.disjoint import can_end, nothing_fits_two
 from vllm_mlx.structured.keywords import ENFORCED_FORMATS, KEYWORDS, REFUSED_FORMATS
+from vllm_mlx.structured.loosening import SHAPE, Exactness, open_up
 from vllm_mlx.structured.pattern import check_repeats
 
 MAX_SCHEMA_CHARS = 2 * 2**20
@@ -38,31 +39,6 @@ _WIDEST = 2.0**63 - 1024
 _TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 
 Schema = dict[str, Any] | bool
-Exactness = Literal["exact", "loose", "shape"]
-
-_SHAPE = frozenset(
-    ("type", "enum", "const", "anyOf", "oneOf", "$ref", "properties", "required", "additionalProperties")
-) | {"items", "additionalItems", "prefixItems", "minItems", "maxItems"}
-"""What a grammar can have wherever it stands."""
-_SPOKEN_OF = {
-    "properties": "additionalProperties",
-    "patternProperties": "additionalProperties",
-    "items": "items",
-    "prefixItems": "items",
-}
-"""What allows some, and what speaks of the others: alone the second would refuse what the first allows."""
-_NAMES_MORE = frozenset(
-    ("patternProperties", "unevaluatedProperties", "allOf", "anyOf", "oneOf", "not", "if", "then", "else")
-) | {
-    "$ref",
-    "$dynamicRef",
-    "$recursiveRef",
-    "dependencies",
-    "dependentRequired",
-    "dependentSchemas",
-    "minProperties",
-}
-"""What may ask for properties that are not listed beside it."""
 
 
 def read_schema(schema: Any, exactness: Exactness = "exact") -> Schema:
@@ -113,7 +89,7 @@ class _Reader:
     def __init__(self, root: Any, exactness: Exactness) -> None:
         self._root = root
         self._exact = exactness == "exact"
-        self._only = _SHAPE if exactness == "shape" else None
+        self._only = SHAPE if exactness == "shape" else None
         self._subschemas = self._values = self._items = self._refs = self._patterns = 0
         self._names: dict[str, str] = {}  # pointer -> name in `$defs`
         self._pending: list[str] = []
@@ -162,10 +138,7 @@ class _Reader:
                 if self._exact:
                     raise
                 left_out.append(keyword)
-        for keyword in left_out:
-            plain.pop(_SPOKEN_OF.get(keyword, ""), None)
-        if not _NAMES_MORE.isdisjoint(left_out):
-            _open(plain)
+        open_up(plain, left_out)
         return self._joined(plain, where)
 
     def _keyword(
@@ -197,7 +170,7 @@ class _Reader:
                     where, "minProperties may be at most one above the number of required properties"
                 )
             del plain["minProperties"]
-            _open(plain)
+            open_up(plain, ["minProperties"])
         return plain
 
     def _list_of_schemas(self, value: Any, where: str, *, branches: bool = False) -> list[Schema]:
@@ -441,12 +414,6 @@ def _put_any_of(plain: dict[str, Any], branches: list[Schema]) -> None:
         plain["allOf"] = [*plain.get("allOf", ()), {"anyOf": branches}]
     else:
         plain["anyOf"] = branches
-
-
-def _open(plain: dict[str, Any]) -> None:
-    """Properties that are not listed may come; not every notation has them unasked."""
-    if "properties" in plain:
-        plain.setdefault("additionalProperties", True)
 
 
 def _merge_type(plain: dict[str, Any], where: str) -> None:

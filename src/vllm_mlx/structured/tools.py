@@ -16,7 +16,7 @@ from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, text_with
 from vllm_mlx.structured.lark import SpecialId
-from vllm_mlx.structured.schema import Exactness
+from vllm_mlx.structured.loosening import Exactness
 
 MAX_CALLS = 64
 """Calls of one answer where they are forced; a model that does not stop would go on to its last token."""
