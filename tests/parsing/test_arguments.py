@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
+from vllm_mlx.parsing.arguments import (
+    has_member_without_text,
+    json_text,
+    member_schema,
+    only_text,
+    takes_no_text,
+    typed_json,
+)
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"type": "string"}}}
 
@@ -47,6 +54,9 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"ty
         ("5", None, 5),
         ("NaN", None, "NaN"),
         ("1e999", None, "1e999"),
+        ("[NaN]", {"type": "array"}, "[NaN]"),
+        ("[1, 1e999]", {"type": "array"}, "[1, 1e999]"),
+        ('["\\ud800"]', {"type": "array"}, ["\ufffd"]),
         ("[" * 100_000, None, "[" * 100_000),
         ("9" * 5000, {"type": "integer"}, "9" * 5000),
     ],
@@ -74,6 +84,39 @@ def test_a_schema_that_holds_itself_ends() -> None:
     tree: dict[str, Any] = {"properties": {"t": {"$ref": "#/$defs/t"}}}
     tree["$defs"] = {"t": {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]}}
     assert json_text("null", member_schema(tree, "t")) == "null"
+
+
+def test_a_schema_that_refers_to_itself_from_many_places_is_looked_at_once() -> None:
+    again = {"$ref": "#/$defs/t"}
+    tree = {
+        "properties": {"t": again},
+        "$defs": {"t": {"anyOf": [again, again, {"anyOf": [again, {"type": "integer"}]}]}},
+    }
+    assert has_member_without_text(tree)
+    assert takes_no_text(member_schema(tree, "t"))
+    assert typed_json('"3"', member_schema(tree, "t")) == "3"
+
+
+def test_a_long_list_does_not_look_through_a_long_schema_for_each_of_its_values() -> None:
+    items = {"anyOf": [{"type": "boolean"}] * 20_000 + [{"enum": list(range(20_000))}]}
+    text = json.dumps(["3"] * 20_000)
+    assert json.loads(json_text(text, {"type": "array", "items": items})) == [3] * 20_000
+
+
+def test_objects_within_objects_know_the_definitions_of_the_tool() -> None:
+    days = {"type": "object", "properties": {"from": {"$ref": "#/$defs/day"}}}
+    tool = {"properties": {"days": days}, "$defs": {"day": {"type": "integer"}}}
+    assert json.loads(typed_json('{"from": "3"}', member_schema(tool, "days"))) == {"from": 3}
+
+
+@pytest.mark.parametrize("depth", [64, 900, 940, 990, 3000])
+def test_a_value_of_any_depth_comes_back(depth: int) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    text = f'{{"n": "3", "a": {"[" * depth}{"]" * depth}}}'
+    assert typed_json(text, schema).replace(" ", "") in (
+        text.replace(" ", ""),
+        text.replace(" ", "").replace('"3"', "3"),
+    )
 
 
 schemas = st.recursive(

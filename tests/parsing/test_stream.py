@@ -19,6 +19,7 @@ from vllm_mlx.core.events import (
     ToolCallDelta,
     ToolCallStart,
 )
+from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.registry import FORMATS
 from vllm_mlx.parsing.stream import OutputParser
@@ -314,13 +315,32 @@ def test_a_broken_body_is_shown_as_soon_as_it_is_known_to_be_broken() -> None:
     ],
 )
 def test_what_a_model_writes_can_always_be_sent(call: str) -> None:
-    parser = OutputParser(HERMES)
-    events = parser.feed(f"<tool_call>{call}</tool_call>") + parser.finish()
+    assert_can_be_sent("hermes", f"<tool_call>{call}</tool_call>")
+
+
+@pytest.mark.requirement(77)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"o": "{\\"k\\": \\"\\\\udfff\\"}"}}</tool_call>'),
+        ("pythonic", "[f(o={'k': '\\U0000dfff'})]"),
+        ("pythonic", "[f(o='\\U0000dfff')]"),
+    ],
+)
+def test_half_a_character_in_arguments_of_a_type_can_be_sent(name: str, text: str) -> None:
+    assert "\ufffd" in assert_can_be_sent(name, text)
+
+
+def assert_can_be_sent(name: str, text: str) -> str:
+    tool = ToolSpec("f", parameters={"type": "object", "properties": {"o": {"type": "object"}}})
+    parser = OutputParser(FORMATS.get(name), tools=[tool])
+    events = parser.feed(text) + parser.finish()
     assert any(isinstance(event, ToolCallStart) for event in events)
-    for event in events:
-        if isinstance(event, ToolCallStart | ToolCallDelta):
-            str(event).encode()
-            msgspec.json.encode(event)
+    calls = [event for event in events if isinstance(event, ToolCallStart | ToolCallDelta)]
+    for event in calls:
+        str(event).encode()
+        msgspec.json.encode(event)
+    return "".join(event.arguments for event in calls if isinstance(event, ToolCallDelta))
 
 
 TAGGED = '{"a": "<think>b</think>", "c": "<tool_call>\\n<|channel|>"}'

@@ -335,7 +335,7 @@ async def test_only_the_first_call_is_shown_to_who_wants_one_at_a_time(
     assert [block["id"] for block in message["content"] if block["type"] == "tool_use"] == ["call_1"]
 
 
-@pytest.mark.parametrize("arguments", ['{"a": "cut', "", "[1]", "3"])
+@pytest.mark.parametrize("arguments", ['{"a": "cut', "", "[1]", "3", f'{{"a": {"[" * 3000}{"]" * 3000}}}'])
 async def test_a_call_without_a_whole_object_has_no_input(
     client: httpx.AsyncClient, service: FakeModelService, arguments: str
 ) -> None:

@@ -220,3 +220,24 @@ async def test_what_was_marked_and_not_read_was_written(
     assert usage["cache_read_input_tokens"] == cached
     assert usage["cache_creation_input_tokens"] == created
     assert usage["input_tokens"] == 5 - cached - created
+
+
+@pytest.mark.requirement(55)
+@pytest.mark.parametrize(
+    ("fields", "thinks"),
+    [
+        ({}, False),
+        ({"enable_thinking": True}, True),
+        ({"enable_thinking": False}, False),
+        ({"enable_thinking": True, "thinking": {"type": "disabled"}}, False),
+        ({"enable_thinking": False, "thinking": {"type": "adaptive"}}, True),
+    ],
+)
+async def test_the_switch_of_chat_counts_where_thinking_is_not_given(
+    client: httpx.AsyncClient, service: FakeModelService, fields: dict[str, Any], thinks: bool
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5, **fields}
+    assert (await client.post("/v1/messages", json=body)).status_code == 200
+    chat = service.requests[-1].input
+    assert isinstance(chat, ChatInput)
+    assert chat.template_kwargs["enable_thinking"] is thinks

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can spell but no answer can carry."""
+
 _MAX_DEPTH = 64
+_ANYTHING: Schema = {}
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _TYPES = ("null", "boolean", "integer", "number", "array", "object", "string")
 
@@ -18,11 +23,8 @@ def member_schema(schema: Schema | None, key: str) -> dict[str, Any] | None:
     """The schema of one argument with its reference followed; None where the tool does not say."""
     if not isinstance(schema, Mapping):
         return None
-    properties = schema.get("properties")
-    found = properties.get(key) if isinstance(properties, Mapping) else None
+    found = _member(schema, key)
     if found is None:
-        found = schema.get("additionalProperties")
-    if not isinstance(found, Mapping):
         return None
     # A definition stands beside `properties`, so each argument takes them along.
     definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
@@ -31,13 +33,21 @@ def member_schema(schema: Schema | None, key: str) -> dict[str, Any] | None:
 
 def only_text(schema: Schema | None) -> bool:
     """Whether every value is a string, so that text can be passed on before it is complete."""
-    return schema is not None and _types(schema, schema, 0) == {"string"}
+    return schema is not None and _Rules(schema).types(schema) == {"string"}
 
 
 def takes_no_text(schema: Schema | None) -> bool:
     """Whether the schema says which types there are, and text is none of them."""
-    types = _types(schema, schema, 0) if schema is not None else set()
-    return bool(types) and "string" not in types
+    return schema is not None and _no_text(_Rules(schema).types(schema))
+
+
+def has_member_without_text(schema: Schema | None) -> bool:
+    """Whether a property of the schema takes no text."""
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    if schema is None or not isinstance(properties, Mapping):
+        return False
+    rules = _Rules(schema)
+    return any(_no_text(rules.types(one)) for one in properties.values() if isinstance(one, Mapping))
 
 
 def json_text(text: str, schema: Schema | None) -> str:
@@ -48,7 +58,8 @@ def json_text(text: str, schema: Schema | None) -> str:
     string, so that the caller sees what the model wrote. Without a schema the text is read as JSON if it is
     JSON, else it is a string.
     """
-    return json.dumps(_typed(text, schema, schema or {}, 0, outer=True), ensure_ascii=False)
+    written = _written(_typed(text, schema, _Rules(schema or {}), 0, outer=True))
+    return json.dumps(text, ensure_ascii=False) if written is None else written
 
 
 def typed_json(text: str, schema: Schema | None) -> str:
@@ -57,32 +68,101 @@ def typed_json(text: str, schema: Schema | None) -> str:
     A text that is no JSON, or has the right types already, comes back as it is.
     """
     value = _read(text, None)
-    typed = _typed(value, schema, schema or {}, 0)
-    return text if value is None or typed == value else json.dumps(typed, ensure_ascii=False)
+    typed = _typed(value, schema, _Rules(schema or {}), 0)
+    written = None if value is None or typed == value else _written(typed)
+    return text if written is None else written
 
 
-def _typed(value: Any, schema: Schema | None, root: Schema, depth: int, *, outer: bool = False) -> Any:
+class _Rules:
+    """What the parts of one schema allow.
+
+    Each part is looked at once, however often others or values refer to it: a caller's schema may refer to
+    itself from many places, and a model's list may be long.
+    """
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root  # which keeps the parts alive whose addresses are remembered
+        self._followed: dict[int, Schema] = {}
+        self._types: dict[int, frozenset[str]] = {}
+        self._texts: dict[int, frozenset[str]] = {}
+
+    def followed(self, schema: Schema) -> Schema:
+        """The schema behind a chain of references into the tool's own definitions."""
+        found = self._followed.get(id(schema))
+        if found is None:
+            found = self._followed[id(schema)] = _followed(schema, self._root)
+        return found
+
+    def types(self, schema: Schema, depth: int = 0) -> frozenset[str]:
+        """Every JSON type that the schema allows; empty where it does not say."""
+        schema = self.followed(schema)
+        found = self._types.get(id(schema))
+        if found is None:
+            self._types[id(schema)] = frozenset()  # what it refers to may refer back
+            found = self._types[id(schema)] = self._told_types(schema, depth)
+        return found
+
+    def texts(self, schema: Schema) -> frozenset[str]:
+        """The texts among the values that the schema lists."""
+        found = self._texts.get(id(schema))
+        if found is None:
+            texts = frozenset(one for one in _enum(schema) if isinstance(one, str))
+            found = self._texts[id(schema)] = texts
+        return found
+
+    def _told_types(self, schema: Schema, depth: int) -> frozenset[str]:
+        if depth > _MAX_DEPTH:
+            return frozenset()
+        told = schema.get("type")
+        if isinstance(told, str):
+            return frozenset((told,))
+        if isinstance(told, list):
+            return frozenset(one for one in told if isinstance(one, str))
+        if values := _enum(schema):
+            return frozenset().union(*map(_type_of, values))
+        types: set[str] = set()
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            branches = schema.get(keyword)
+            for branch in branches if isinstance(branches, list) else ():
+                if isinstance(branch, Mapping):
+                    types |= self.types(branch, depth + 1)
+        by_keyword = {"object"} if "properties" in schema else {"array"} if "items" in schema else ()
+        return frozenset(types or by_keyword)
+
+
+def _typed(value: Any, schema: Schema | None, rules: _Rules, depth: int, *, outer: bool = False) -> Any:
     """The value with the schema's types; `outer` for the text as the model wrote it."""
     if schema is None or depth > _MAX_DEPTH:
         return _read(value, value) if outer else value
-    schema = _followed(schema, root)
-    types = _types(schema, root, depth)
+    schema = rules.followed(schema)
+    types = rules.types(schema)
     if isinstance(value, str):
         if not outer and ("string" in types or not types):
             return value
-        value = _from_text(value, types or set(_TYPES), _enum(schema))
+        value = _from_text(value, types or frozenset(_TYPES), rules.texts(schema))
     if isinstance(value, list):
         items = schema.get("items")
         items = items if isinstance(items, Mapping) else None
-        return [_typed(one, items, root, depth + 1) for one in value]
+        return [_typed(one, items, rules, depth + 1) for one in value]
     if isinstance(value, dict):
-        members = {"$defs": {}, **schema}
-        return {key: _typed(one, member_schema(members, key), root, depth + 1) for key, one in value.items()}
+        return {key: _typed(one, _member(schema, key), rules, depth + 1) for key, one in value.items()}
     return value
 
 
-def _from_text(text: str, types: set[str], enum: list[Any]) -> Any:
-    if text in enum:
+def _member(schema: Schema, key: str) -> Schema | None:
+    properties = schema.get("properties")
+    found = properties.get(key) if isinstance(properties, Mapping) else None
+    if found is None:
+        found = schema.get("additionalProperties")
+    return found if isinstance(found, Mapping) else None
+
+
+def _no_text(types: frozenset[str]) -> bool:
+    return bool(types) and "string" not in types
+
+
+def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
+    if text in texts:
         return text
     bare = text.strip()
     if not types - {"string"}:
@@ -110,10 +190,25 @@ def _read_python(text: str, otherwise: str) -> Any:
 def _read(text: str, otherwise: Any) -> Any:
     """The text as JSON, if it is JSON that a client can read."""
     try:
-        value = json.loads(text)
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         return otherwise
-    return otherwise if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no number of JSON's")
+    return value
+
+
+def _written(value: Any) -> str | None:
+    """The value as JSON that an answer can carry; None where it is too deep to be written."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return None
+    return LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _type_of(value: Any) -> set[str]:
@@ -133,27 +228,6 @@ def _type_of(value: Any) -> set[str]:
     return {"string"}
 
 
-def _types(schema: Schema, root: Schema, depth: int) -> set[str]:
-    """Every JSON type that the schema allows; empty where it does not say."""
-    if depth > _MAX_DEPTH:
-        return set()
-    schema = _followed(schema, root)
-    told = schema.get("type")
-    if isinstance(told, str):
-        return {told}
-    if isinstance(told, list):
-        return {one for one in told if isinstance(one, str)}
-    if values := _enum(schema):
-        return set().union(*map(_type_of, values))
-    types: set[str] = set()
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        branches = schema.get(keyword)
-        for branch in branches if isinstance(branches, list) else ():
-            if isinstance(branch, Mapping):
-                types |= _types(branch, root, depth + 1)
-    return types or ({"object"} if "properties" in schema else {"array"} if "items" in schema else set())
-
-
 def _enum(schema: Schema) -> list[Any]:
     values = schema.get("enum")
     if isinstance(values, list):
@@ -162,7 +236,6 @@ def _enum(schema: Schema) -> list[Any]:
 
 
 def _followed(schema: Schema, root: Schema) -> Schema:
-    """The schema behind a chain of references into the tool's own definitions."""
     for _ in range(_MAX_DEPTH):
         reference = schema.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#/"):
@@ -171,6 +244,6 @@ def _followed(schema: Schema, root: Schema) -> Schema:
         for part in reference[2:].split("/"):
             found = found.get(part) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
-            return {}
+            return _ANYTHING
         schema = found
-    return {}
+    return _ANYTHING

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vllm_mlx.parsing.arguments import member_schema, takes_no_text, typed_json
+from vllm_mlx.parsing.arguments import (
+    has_member_without_text,
+    member_schema,
+    takes_no_text,
+    typed_json,
+)
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
 from vllm_mlx.parsing.source import SPACE, Source, Waits
 
@@ -18,7 +23,7 @@ def read_arguments(
     A text in such a place (`"days": "3"`, an object that was encoded twice) waits for its end and gets the
     type that is wanted, if it can be read so. All else passes through as it is written.
     """
-    if (yield from source.peek()) != "{" or not _mendable(schema):
+    if (yield from source.peek()) != "{" or not has_member_without_text(schema):
         return (yield from read_value(source, tell, closing))
     source.at += 1
     tell("{")
@@ -33,13 +38,6 @@ def read_arguments(
             return True
         elif char != '"' or not (yield from _read_member(source, tell, closing, schema)):
             return (yield from read_value(source, tell, closing, inside=True))
-
-
-def _mendable(schema: dict[str, Any] | None) -> bool:
-    properties = (schema or {}).get("properties")
-    return isinstance(properties, dict) and any(
-        takes_no_text(member_schema(schema, key)) for key in properties
-    )
 
 
 def _read_member(

@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
+from vllm_mlx.parsing.arguments import LONE_SURROGATE
 from vllm_mlx.parsing.source import Source, Waits
 
 _STRUCTURE = re.compile(r'["{}\[\]<]')
 _STRUCTURE_OR_END = re.compile(r'["{}\[\]<, \t\r\n]')
 _IN_STRING = re.compile(r'["\\\n]')
 _IN_BROKEN_STRING = re.compile(r'["\\<]')
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Scan:
@@ -117,4 +117,4 @@ def decoded(raw: str) -> object:
         value = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return _LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
+    return LONE_SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value

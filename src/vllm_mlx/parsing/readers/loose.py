@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
+from vllm_mlx.parsing.arguments import LONE_SURROGATE
 from vllm_mlx.parsing.source import Source, Waits, markers
 
 PYTHON_QUOTES = ('"""', "'''", '"', "'")
@@ -111,7 +112,7 @@ def _escape(source: Source) -> Waits[str]:
             return f"\\u{digits}"
         if len(digits) < _HEX[char] or int(digits, 16) > 0x10FFFF:
             return escaped(f"\\{char}{digits}")
-        return escaped(chr(int(digits, 16)))
+        return escaped(LONE_SURROGATE.sub("\ufffd", chr(int(digits, 16))))
     if char in _SIMPLE:
         return escaped(_SIMPLE[char])
     return escaped(char if char in "\\'\"" else f"\\{char}")

@@ -15,12 +15,15 @@ from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, Messag
 from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
 from vllm_mlx.server.anthropic.turns_decode import decode_conversation
 from vllm_mlx.server.effort import told_effort
+from vllm_mlx.server.elsewhere import forms_elsewhere
 
 REFUSED_FIELDS = {
     "mcp_servers": "this server connects to no MCP servers for a request",
     "container": "this server has no containers",
     "thread": "this server keeps no conversations; send all turns",
     "compaction": "this server compacts no conversations",
+    "thinking_token_budget": "is a field of chat completions; here the budget is thinking.budget_tokens",
+    **forms_elsewhere("output_config.format"),
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
@@ -121,7 +124,8 @@ def _template_variables(body: CountTokensRequest) -> dict[str, Any]:
     """Variables for the chat template; the request's own `chat_template_kwargs` win over its short forms."""
     thinking, output = body.thinking, body.output_config
     # Anthropic's API thinks on request only, and its clients read the first block of an answer as the text.
-    variables: dict[str, Any] = {"enable_thinking": thinking is not None and thinking.type != "disabled"}
+    thinks = thinking.type != "disabled" if thinking is not None else bool(body.enable_thinking)
+    variables: dict[str, Any] = {"enable_thinking": thinks}
     budget = _thinking_budget(body)
     if budget is not None:
         variables["thinking_budget"] = budget

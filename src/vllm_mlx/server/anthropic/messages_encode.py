@@ -240,9 +240,12 @@ def _whole(block: wire.Block, pieces: list[wire.Piece]) -> wire.Block:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """A call's input; empty where the model wrote no JSON, or was cut off, as the stop reason says."""
+    """A call's input; empty where the model wrote no JSON, or was cut off, as the stop reason says.
+
+    What is too deep to be read is no JSON that a client could read either.
+    """
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

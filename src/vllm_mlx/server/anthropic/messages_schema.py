@@ -137,6 +137,7 @@ class CountTokensRequest(WireModel):
     output_format: OutputFormat | None = Field(None, description="the older name of output_config.format")
     cache_control: CacheControl | None = Field(None, description="marks the whole conversation")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
+    enable_thinking: bool | None = Field(None, description="counts where `thinking` is not given")
 
 
 class MessagesRequest(CountTokensRequest):

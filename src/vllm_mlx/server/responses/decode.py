@@ -13,6 +13,7 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
 from vllm_mlx.server.effort import told_effort
+from vllm_mlx.server.elsewhere import forms_elsewhere
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.conversation import Conversation
@@ -43,6 +44,8 @@ REFUSED_FIELDS = {
     "context_management": "a conversation is never edited; truncation drops its oldest turns",
     "image": "this model takes text only",
     "stop": "the Responses API has no stop sequences",
+    "max_tokens": "is a field of chat completions; here the limit is max_output_tokens",
+    **forms_elsewhere("text.format"),
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""
 
@@ -79,6 +82,7 @@ def decode(
         ),
         constraint=_constraint(body),
         constraint_param="text.format",
+        thinking_budget=body.thinking_token_budget,
         request_id=request_id,
         cache_salt=body.cache_salt or "",
         # `max_output_tokens` is an upper bound: an answer that meets the end of the context is incomplete.
@@ -99,7 +103,7 @@ def decode_prompt(body: CountInputRequest, toolbox: Toolbox, conversation: Conve
         messages=decode_items(body.instructions, conversation.items, conversation.where),
         tools=toolbox.specs,
         tool_choice=toolbox.choice,
-        template_kwargs=_template_variables(body.reasoning) | (body.chat_template_kwargs or {}),
+        template_kwargs=_template_variables(body) | (body.chat_template_kwargs or {}),
         parallel_tool_calls=body.parallel_tool_calls is not False,
     )
 
@@ -165,11 +169,16 @@ def _summary(reasoning: ReasoningField | None) -> str | None:
     return (reasoning.summary or reasoning.generate_summary) if reasoning else None
 
 
-def _template_variables(reasoning: ReasoningField | None) -> dict[str, Any]:
-    effort = reasoning.effort if reasoning else None
-    if effort is None:
-        return {}
-    return {"enable_thinking": False} if effort == "none" else {"reasoning_effort": told_effort(effort)}
+def _template_variables(body: CountInputRequest) -> dict[str, Any]:
+    effort = body.reasoning.effort if body.reasoning else None
+    variables: dict[str, Any] = {}
+    if effort is not None:
+        variables = (
+            {"enable_thinking": False} if effort == "none" else {"reasoning_effort": told_effort(effort)}
+        )
+    if body.enable_thinking is not None:
+        variables["enable_thinking"] = body.enable_thinking
+    return variables
 
 
 def _logprobs(body: ResponsesRequest) -> int | None:

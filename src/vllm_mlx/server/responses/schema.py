@@ -146,6 +146,7 @@ class CountInputRequest(WireModel):
     text: TextField | None = None
     truncation: Literal["auto", "disabled"] | None = None
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
+    enable_thinking: bool | None = None
 
 
 class ResponsesRequest(CountInputRequest):
@@ -177,6 +178,7 @@ class ResponsesRequest(CountInputRequest):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
+    thinking_token_budget: int | None = Field(None, description="after so many tokens a thought is closed")
     cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")
     mcp_tools: bool | Strings | None = Field(
         None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
