@@ -14,8 +14,7 @@ from vllm_mlx.server.anthropic.errors import NO_THREADS
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
 from vllm_mlx.server.anthropic.turns_decode import decode_conversation
-from vllm_mlx.server.effort import told_effort
-from vllm_mlx.server.elsewhere import forms_elsewhere
+from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
 
 REFUSED_FIELDS = {
     "mcp_servers": "this server connects to no MCP servers for a request",

@@ -10,7 +10,6 @@ from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, Too
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
-from vllm_mlx.server.effort import Effort, told_effort
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.mcp.runs import check_choice, check_known
 from vllm_mlx.server.media import TEXT_ONLY
@@ -22,6 +21,7 @@ from vllm_mlx.server.openai.chat_schema import (
     ToolChoiceObject,
 )
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
+from vllm_mlx.server.shared_fields import Effort, told_effort
 
 MAX_TOOLS = 1024
 REFUSED_FIELDS = {

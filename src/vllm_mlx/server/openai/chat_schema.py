@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WirePart
-from vllm_mlx.server.effort import Effort
 from vllm_mlx.server.openai.generation_schema import GenerationFields, Strings
+from vllm_mlx.server.shared_fields import Effort
 
 
 class ContentPart(WirePart):

@@ -12,8 +12,6 @@ from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
-from vllm_mlx.server.effort import told_effort
-from vllm_mlx.server.elsewhere import forms_elsewhere
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.conversation import Conversation
@@ -21,6 +19,7 @@ from vllm_mlx.server.responses.encode import Shown
 from vllm_mlx.server.responses.items_decode import decode_items
 from vllm_mlx.server.responses.schema import CountInputRequest, ReasoningField, ResponsesRequest
 from vllm_mlx.server.responses.tools_decode import Toolbox, echoed, wrong
+from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
 
 MAX_OUTPUT_TOKENS = 2**31 - 1
 _LOGPROBS = "message.output_text.logprobs"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
-from vllm_mlx.server.effort import Effort
+from vllm_mlx.server.shared_fields import Effort
 
 MAX_ITEMS = 16_384
 """Items of a conversation, parts of an item: a million would keep all others waiting."""

@@ -1,0 +1,37 @@
+"""Fields that several dialects have: how much to think, and where each has the form of an answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""Every word of the vendors, least first."""
+
+_TOLD: dict[Effort, str] = {"minimal": "low", "low": "low", "medium": "medium", "high": "high"}
+
+_FORMS = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "grammar",
+    "json_schema",
+    "regex",
+)
+"""Chat completions' names for the form of an answer."""
+
+
+def told_effort(effort: Effort) -> str:
+    """The template's variable `reasoning_effort`: low, medium or high, which is all that models learn."""
+    return _TOLD.get(effort, "high")
+
+
+def forms_elsewhere(here: str) -> dict[str, str]:
+    """Why fields that ask for a form are refused: who sends them to the wrong route would get any text.
+
+    Args:
+        here: where this dialect has the form of an answer.
+    """
+    return dict.fromkeys(_FORMS, f"is a field of chat completions; here the form of an answer is {here}")
