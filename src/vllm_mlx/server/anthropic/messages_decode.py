@@ -75,12 +75,11 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
             raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name, code=code)
     conversation = decode_conversation(body)
     tools = decode_tools(body.tools or [])
-    more = isinstance(body, MessagesRequest) and bool(body.mcp_tools)
     _constraint(body)  # what a message refuses a count refuses too
     return ChatInput(
         messages=conversation.turns,
         tools=tools,
-        tool_choice=decode_choice(body.tool_choice, tools, more=more),
+        tool_choice=decode_choice(body.tool_choice, tools, more=bool(body.mcp_tools)),
         template_kwargs=_template_variables(body),
         continue_final_message=conversation.turns[-1].role == "assistant",
         parallel_tool_calls=not one_call_at_most(body.tool_choice),

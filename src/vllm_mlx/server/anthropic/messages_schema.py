@@ -137,6 +137,9 @@ class CountTokensRequest(WireModel):
     output_format: OutputFormat | None = Field(None, description="the older name of output_config.format")
     cache_control: CacheControl | None = Field(None, description="marks the whole conversation")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
+    mcp_tools: bool | McpNames | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )
 
 
 class MessagesRequest(CountTokensRequest):
@@ -153,7 +156,4 @@ class MessagesRequest(CountTokensRequest):
 
     cache_salt: Annotated[str, Field(max_length=MAX_SALT_CHARS)] | None = Field(
         None, description="prompts with different salts share no cached prefix"
-    )
-    mcp_tools: bool | McpNames | None = Field(
-        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
     )

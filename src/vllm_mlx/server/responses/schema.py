@@ -145,7 +145,13 @@ class CountInputRequest(WireModel):
     reasoning: ReasoningField | None = None
     text: TextField | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    max_tool_calls: int | None = Field(
+        None, description="counts OpenAI's own tools; there are none here, and it does not go with mcp_tools"
+    )
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
+    mcp_tools: bool | Strings | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )
 
 
 class ResponsesRequest(CountInputRequest):
@@ -156,9 +162,6 @@ class ResponsesRequest(CountInputRequest):
     store: bool | None = Field(None, description="true when left out, where the server stores answers at all")
     include: Strings | None = None
     max_output_tokens: int | None = None
-    max_tool_calls: int | None = Field(
-        None, description="counts OpenAI's own tools; there are none here, and it does not go with mcp_tools"
-    )
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
@@ -178,6 +181,3 @@ class ResponsesRequest(CountInputRequest):
     frequency_penalty: float | None = None
     seed: int | None = None
     cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")
-    mcp_tools: bool | Strings | None = Field(
-        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
-    )
