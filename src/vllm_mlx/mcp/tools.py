@@ -73,7 +73,10 @@ class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How one server does; `error` says in words for an operator why it is not ready."""
+    """How one server does.
+
+    `error` says in words for an operator why it is not ready, and `restarts` how often it was tried again.
+    """
 
     name: str
     state: ServerState
