@@ -13,6 +13,7 @@ from tests.mcp.conftest import FAKES, managing, rogue, sdk_server, settled, stdi
 
 from vllm_mlx.core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.policy import Approval
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
 
@@ -52,6 +53,24 @@ async def test_only_allowed_tools_exist() -> None:
     async with managing(replace(rogue("fine"), allowed_tools=frozenset({"other"}))) as manager:
         await settled(manager)
         assert manager.tools() == []
+
+
+async def test_tools_that_the_file_names_and_the_server_has_not_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    named = replace(
+        rogue("bad-tools"),
+        allowed_tools=frozenset({"echo", "ecoh", "z" * 300}),
+        approval=Approval("listed", frozenset({"echo", "bad_tools__echo"})),
+    )
+    async with managing(named) as manager:
+        await settled(manager)
+        (health,) = manager.servers()
+        assert health.missing_tools == ("bad_tools__echo", "ecoh", "z" * 300)
+        assert [tool.name for tool in manager.tools()] == ["bad_tools__echo"]
+    told = [record.getMessage() for record in caplog.records if "has no tool" in record.getMessage()]
+    assert told[1] == "MCP server bad_tools has no tool 'ecoh', which its entry allows or approves"
+    assert len(told) == 3
 
 
 async def test_a_server_killed_in_mid_call_is_told_and_comes_back() -> None:

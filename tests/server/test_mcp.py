@@ -72,6 +72,7 @@ async def test_servers_and_tools_are_listed() -> None:
             "error": None,
             "restarts": 0,
             "refused_tools": [],
+            "missing_tools": [],
         }
         assert (await http.get("/v1/mcp/tools")).json() == {
             "tools": [

@@ -94,6 +94,7 @@ class Keeper:
             error=self._error,
             restarts=max(0, self._tries - 1),
             refused_tools=self._listing.refused,
+            missing_tools=self._listing.missing,
         )
 
     def offered(self) -> list[OfferedTool]:
@@ -181,6 +182,10 @@ class Keeper:
         if listing.refused != self._listing.refused:
             for tool in listing.refused:
                 log.warning("MCP server %s: a tool is left out: %s", self.server.prefix, tool.reason)
+        if listing.missing != self._listing.missing:
+            for name in listing.missing:
+                shown = (self.server.prefix, name)
+                log.warning("MCP server %s has no tool %r, which its entry allows or approves", *shown)
         self._listing = listing
         self.tools = offered_names(self.server.prefix, listing.tools)
 
