@@ -17,7 +17,8 @@ from vllm_mlx.server.anthropic.turns_decode import decode_conversation
 from vllm_mlx.server.effort import told_effort
 
 REFUSED_FIELDS = {
-    "mcp_servers": "this server connects to no MCP servers for a request",
+    "mcp_servers": "this server connects to no MCP servers for a request; "
+    "mcp_tools offers the tools of its own",
     "container": "this server has no containers",
     "thread": "this server keeps no conversations; send all turns",
     "compaction": "this server compacts no conversations",
