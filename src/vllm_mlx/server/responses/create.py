@@ -85,8 +85,7 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
             chat = await fitted(service, served_name(body), chat, None)
         chat = first_chat(tool_loop, GenerateRequest(input=chat), wanted)
         ids = await service.tokenize(served_name(body), chat)
-        answer = wire.InputTokens(input_tokens=len(ids))
-        return Response(wire.to_json(answer), media_type="application/json")
+        return Response(wire.to_json(wire.InputTokens(input_tokens=len(ids))), media_type="application/json")
 
     return router
 
