@@ -74,6 +74,25 @@ def ask(server: Server, text: str, **more: Any) -> httpx.Response:
     return server.post("/v1/chat/completions", messages=messages, enable_thinking=False, **more)
 
 
+@pytest.mark.parametrize("mcp_tools", [None, ["fine"], True])
+def test_the_tokens_of_a_first_turn_are_counted_with_the_tools_of_servers(
+    server: Server, mcp_tools: bool | list[str] | None
+) -> None:
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "count"}], "mcp_tools": mcp_tools}
+    shown = server.post("/v1/chat/completions/render", **asked).json()
+    usage = server.post("/v1/chat/completions", **asked).json()["usage"]
+    assert len(shown["token_ids"]) == usage["prompt_tokens"]
+    assert ("fine__echo" in shown["prompt"]) is (mcp_tools is not None)
+    counted = server.post("/v1/messages/count_tokens", **asked).json()
+    usage = server.post("/v1/messages", max_tokens=64, **asked).json()["usage"]
+    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    assert counted["input_tokens"] == sum(usage[name] for name in read)
+    given: dict[str, Any] = {"input": "count", "mcp_tools": mcp_tools}
+    counted = server.post("/v1/responses/input_tokens", **given).json()
+    usage = server.post("/v1/responses", **given).json()["usage"]
+    assert counted["input_tokens"] == usage["input_tokens"]
+
+
 def test_the_model_calls_a_tool_and_reads_its_result(server: Server) -> None:
     (choice,) = ask(server, "Use fine", mcp_tools=["fine"]).json()["choices"]
     assert choice["finish_reason"] == "stop"

@@ -72,6 +72,7 @@ class FakeModelService:
         self.script = script
         self.requests: list[GenerateRequest] = []
         self.tokenized: list[tuple[ChatInput | TextInput, bool]] = []
+        self.rendered: list[ChatInput] = []
         self.now = Health("ready")
         self.card = CARD
         self.status_fields: dict[str, object] = {"model": CARD.id, "running": 0}
@@ -135,6 +136,7 @@ class FakeModelService:
 
     async def render(self, model: str, input: ChatInput) -> RenderedPrompt:
         self.model(model)
+        self.rendered.append(input)
         return RenderedPrompt("<user>hi", [1, 2, 3])
 
     async def detokenize(self, model: str, token_ids: list[int]) -> str:

@@ -56,9 +56,12 @@ class World:
         self.pauses: asyncio.Queue[float] = asyncio.Queue()
         self._over = asyncio.Semaphore(0)
         self.closed = 0
+        self.hang = False
 
     @asynccontextmanager
     async def connect(self, server: McpServer) -> AsyncIterator[Any]:
+        if self.hang:
+            await asyncio.Event().wait()
         connection = next(self._connections)
         if isinstance(connection, BaseException):
             raise connection
@@ -95,6 +98,36 @@ async def test_the_pause_doubles_until_a_connection_holds() -> None:
         assert [await world.next_pause() for _ in range(2)] == [1, 2]
 
 
+async def test_each_try_is_counted_and_told_until_the_pause_has_stopped_to_grow(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "vllm_mlx.mcp")
+    gone = Unavailable("its program 'xyz' cannot be started: No such file or directory")
+    world = World(*[gone] * 10, Unavailable("it sulks"))
+    async with world.managing(SERVER) as manager:
+        for tries in range(11):
+            await until(lambda tries=tries: world.pauses.qsize() == 1)  # type: ignore[misc]
+            assert manager.servers()[0].restarts == tries
+            world.hang = tries == 10
+            await world.next_pause()
+    failures = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert [record.getMessage().rpartition("; ")[2] for record in failures] == [
+        f"next try in {seconds} s" for seconds in (1, 2, 4, 8, 16, 32, 60, 60)
+    ]
+    assert [record.levelname for record in failures] == ["WARNING", *["INFO"] * 6, "WARNING"]
+
+
+async def test_a_server_that_is_tried_again_says_what_it_failed_of() -> None:
+    world = World(Unavailable("it sulks"))
+    async with world.managing(SERVER) as manager:
+        await settled(manager, "failed")
+        world.hang = True
+        await world.next_pause()
+        await settled(manager, "connecting")
+        with pytest.raises(Unavailable, match=r"My Box is connecting again after it failed: it sulks\."):
+            await manager.execute("My_Box__a", {}, caller="route")
+
+
 async def test_a_transport_that_cancels_its_keeper_does_not_end_it() -> None:
     world = World(asyncio.CancelledError(), Played())
     async with world.managing(SERVER) as manager:
@@ -114,11 +147,11 @@ async def test_health_says_what_goes_on_and_why() -> None:
     await world.next_pause()
     await settled(manager)
     (health,) = manager.servers()
-    assert (health.error, health.tools_count, health.restarts) == (None, 1, 0)
+    assert (health.error, health.tools_count, health.restarts) == (None, 1, 1)
     first.end("it was killed")
     await world.next_pause()
     await settled(manager)
-    assert manager.servers()[0].restarts == 1
+    assert manager.servers()[0].restarts == 2
     await manager.aclose()
     assert [h.state for h in manager.servers()] == ["stopped"]
     assert world.closed == 2
@@ -129,7 +162,7 @@ async def test_a_server_that_is_not_ready_is_unavailable_and_its_tools_are_not_l
     async with world.managing(SERVER) as manager:
         await settled(manager, "failed")
         assert manager.tools() == []
-        with pytest.raises(Unavailable, match="My Box is failed: it sulks") as failure:
+        with pytest.raises(Unavailable, match=r"My Box has failed: it sulks\.") as failure:
             await manager.execute("My_Box__a", {}, caller="route")
         assert failure.value.code == "mcp_server_unavailable"
         assert failure.value.retry_after_s is not None

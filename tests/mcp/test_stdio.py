@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.mcp.conftest import FAKES, managing, rogue, sdk_server, settled, stdi
 
 from vllm_mlx.core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.policy import Approval
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
 
@@ -53,6 +55,24 @@ async def test_only_allowed_tools_exist() -> None:
         assert manager.tools() == []
 
 
+async def test_tools_that_the_file_names_and_the_server_has_not_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    named = replace(
+        rogue("bad-tools"),
+        allowed_tools=frozenset({"echo", "ecoh", "z" * 300}),
+        approval=Approval("listed", frozenset({"echo", "bad_tools__echo"})),
+    )
+    async with managing(named) as manager:
+        await settled(manager)
+        (health,) = manager.servers()
+        assert health.missing_tools == ("bad_tools__echo", "ecoh", "z" * 300)
+        assert [tool.name for tool in manager.tools()] == ["bad_tools__echo"]
+    told = [record.getMessage() for record in caplog.records if "has no tool" in record.getMessage()]
+    assert told[1] == "MCP server bad_tools has no tool 'ecoh', which its entry allows or approves"
+    assert len(told) == 3
+
+
 async def test_a_server_killed_in_mid_call_is_told_and_comes_back() -> None:
     pauses: list[float] = []
 
@@ -64,7 +84,7 @@ async def test_a_server_killed_in_mid_call_is_told_and_comes_back() -> None:
         with pytest.raises(Unavailable, match="broke in the call: its program ended with exit code 3"):
             await manager.execute("dies__echo", {"text": "x"}, caller="route")
         await until(lambda: manager.servers()[0].restarts == 1)
-        assert manager.servers()[0].state == "ready"
+        await settled(manager)
         assert pauses[0] == 1
 
 
@@ -108,11 +128,19 @@ async def test_a_server_that_never_answers_the_handshake_fails_in_time() -> None
         assert manager.servers()[0].error == "it did not answer within 0.2 s"
 
 
-async def test_a_program_that_is_not_there_fails_with_a_reason() -> None:
-    missing = McpServer(name="x", prefix="x", transport="stdio", command=("/no/such/program",))
+@pytest.mark.parametrize(
+    ("command", "cwd", "told"),
+    [
+        ("/no/such/program", None, "its program '/no/such/program' cannot be started"),
+        ("/no" * 50 + "/program", None, "its program '.../program' cannot be started"),
+        (sys.executable, "/no/such/folder", "the folder '/no/such/folder' of its program cannot be entered"),
+    ],
+)
+async def test_a_program_that_is_not_there_is_named(command: str, cwd: str | None, told: str) -> None:
+    missing = McpServer(name="x", prefix="x", transport="stdio", command=(command,), cwd=cwd)
     async with managing(missing, pause=for_ever) as manager:
         await settled(manager, "failed")
-        assert manager.servers()[0].error == "its program cannot be started: No such file or directory"
+        assert manager.servers()[0].error == f"{told}: No such file or directory"
 
 
 @pytest.mark.requirement(80)

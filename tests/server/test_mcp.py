@@ -18,6 +18,7 @@ from tests.fakes.wire import frames
 from vllm_mlx.config import ServerConfig
 from vllm_mlx.core.errors import AppError, DeadlineExceeded, InternalError, NotFound, Overloaded, Unavailable
 from vllm_mlx.core.events import Finished, Started, TextDelta, ToolCallDelta, ToolCallStart
+from vllm_mlx.core.messages import Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
 from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.server.app import create_app
@@ -71,6 +72,7 @@ async def test_servers_and_tools_are_listed() -> None:
             "error": None,
             "restarts": 0,
             "refused_tools": [],
+            "missing_tools": [],
         }
         assert (await http.get("/v1/mcp/tools")).json() == {
             "tools": [
@@ -195,6 +197,65 @@ async def test_a_chat_runs_the_tool_and_shows_it() -> None:
     ]
     assert body["usage"]["completion_tokens"] == 5
     assert len(service.requests) == 2
+
+
+async def test_calls_that_were_run_are_read_when_they_are_sent_back() -> None:
+    service, tools = model(CALL, SAY, SAY), FakeToolService({"t": "five"})
+    now = {"role": "user", "content": "and now?"}
+    async with client(tools, service) as http:
+        first = await http.post("/v1/chat/completions", json=HELLO | {"mcp_tools": True})
+        said = first.json()["choices"][0]["message"]
+        asked = {"messages": [*HELLO["messages"], said, now]}
+        assert (await http.post("/v1/chat/completions", json=asked)).status_code == 200
+    chat = service.requests[-1].input
+    assert isinstance(chat, ChatInput)
+    assert [(message.role, message.parts) for message in chat.messages] == [
+        ("user", (Text("hi"),)),
+        ("assistant", (ToolCall("call_1", "box__t", '{"a":1}'),)),
+        ("tool", (ToolResult("call_1", "five", "box__t"),)),
+        ("assistant", (Text("Let me see.\n\nIt is 5."),)),
+        ("user", (Text("and now?"),)),
+    ]
+
+
+async def test_a_run_call_may_stand_before_calls_that_were_left_to_the_client() -> None:
+    service = model(SAY)
+    run = {"id": "call_1", "name": "box__t", "content": None}
+    left = {"id": "call_1", "type": "function", "function": {"name": "mine", "arguments": "{}"}}
+    messages = [
+        *HELLO["messages"],
+        {"role": "assistant", "content": None, "mcp_calls": [run], "tool_calls": [left]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "six"},
+        {"role": "assistant", "mcp_calls": [run | {"is_error": True, "content": "It broke."}]},
+    ]
+    async with client(None, service) as http:
+        assert (await http.post("/v1/chat/completions", json={"messages": messages})).status_code == 200
+    chat = service.requests[-1].input
+    assert isinstance(chat, ChatInput)
+    assert [message.parts[0] for message in chat.messages[1:]] == [
+        ToolCall("call_1", "box__t", "{}"),
+        ToolResult("call_1", "", "box__t"),
+        ToolCall("call_1", "mine", "{}"),
+        ToolResult("call_1", "six"),
+        ToolCall("call_1", "box__t", "{}"),
+        ToolResult("call_1", "It broke.", "box__t"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("role", "run", "param"),
+    [
+        ("user", {"id": "call_1", "name": "box__t"}, "messages[0].mcp_calls"),
+        ("assistant", {"id": "", "name": "box__t"}, "messages[0].mcp_calls[0].id"),
+        ("assistant", {"id": "call_1", "name": ""}, "messages[0].mcp_calls[0].name"),
+        ("assistant", {"id": "call_1"}, "messages[0].mcp_calls[0].name"),
+    ],
+)
+async def test_a_run_call_that_cannot_be_one_is_refused(role: str, run: dict[str, Any], param: str) -> None:
+    async with client(None) as http:
+        messages = [{"role": role, "content": "x", "mcp_calls": [run]}]
+        answer = await http.post("/v1/chat/completions", json={"messages": messages})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
 async def test_a_stream_shows_the_call_when_it_begins_and_when_it_is_done() -> None:

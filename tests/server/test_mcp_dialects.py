@@ -246,6 +246,22 @@ async def test_what_does_not_go_together_is_refused(path: str, body: dict[str, A
     assert field in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {**RESPONSES, "tools": [{"type": "mcp", "server_label": "x", "server_url": "y"}]}),
+        ("/v1/messages", {**MESSAGES, "mcp_servers": [{"type": "url", "name": "x", "url": "y"}]}),
+    ],
+)
+async def test_a_server_that_a_request_brings_is_refused_with_the_field_for_our_own(
+    path: str, body: dict[str, Any]
+) -> None:
+    async with client(model()) as http:
+        answer = await http.post(path, json=body)
+    assert answer.status_code == 400
+    assert "mcp_tools offers the tools of its own" in answer.json()["error"]["message"]
+
+
 async def test_a_response_that_fails_after_its_tools_ran_shows_them() -> None:
     def fail() -> Any:
         raise InternalError("The model is gone.")

@@ -80,7 +80,7 @@ def _with_keys_of_file(config: Config, shown_as: Mapping[str, str]) -> Config:
     access = config.access
     if access.api_key_file is None:
         return config
-    problem = "names a file without a key"
+    problem = "has no key in it"
     try:
         lines = Path(access.api_key_file).read_text(encoding="utf-8").split("\n")
         keys = tuple(line.strip() for line in lines if line.strip())
@@ -89,10 +89,10 @@ def _with_keys_of_file(config: Config, shown_as: Mapping[str, str]) -> Config:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
-        problem = "names a file that is not UTF-8"
+        problem = "is not UTF-8"
     except InvalidSetting as error:
-        problem = f"names a file with a key that cannot be one: each {error.problem}"
-    raise BadSource(f"{shown_as['api_key_file']} {problem}")
+        problem = f"has a key that cannot be one: each {error.problem}"
+    raise BadSource(f"{shown_as['api_key_file']}: {access.api_key_file} {problem}")
 
 
 def _from_environment(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, Any]:

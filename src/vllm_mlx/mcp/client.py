@@ -170,7 +170,11 @@ class Connection:
                 break
         allowed = self._server.allowed_tools
         kept = tuple(tool for tool in found.values() if allowed is None or tool.name in allowed)
-        return Listing(kept, tuple(self._dispatcher.refused[:MAX_TOOLS]))
+        refused = tuple(self._dispatcher.refused[:MAX_TOOLS])
+        # A refused tool is there, and told with its reason; its name is shortened.
+        shortened = {tool.name for tool in refused}
+        missing = (name for name in self._server.tools_named() if name not in found)
+        return Listing(kept, refused, tuple(name for name in missing if name[:_MAX_SHOWN] not in shortened))
 
     async def _on_message(self, message: Any) -> None:
         if isinstance(message, wire.ToolListChangedNotification):

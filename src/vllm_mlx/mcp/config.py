@@ -100,6 +100,10 @@ class McpServer:
     allowed_tools: frozenset[str] | None = None
     approval: Approval = NOTHING_APPROVED
 
+    def tools_named(self) -> list[str]:
+        """The tools that the entry names, to be allowed or approved."""
+        return sorted((self.allowed_tools or frozenset()) | self.approval.tools)
+
     def secrets(self) -> tuple[str, ...]:
         """Values of the configuration that no log may repeat."""
         return tuple(value for value in (*self.env.values(), *self.headers.values()) if len(value) >= 6)

@@ -66,7 +66,7 @@ class Keeper:
         self._error: str | None = None
         self._connection: Connected | None = None
         self._listing = Listing()
-        self._connected = 0
+        self._tries = 0
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -92,8 +92,9 @@ class Keeper:
             transport=self.server.transport,
             tools_count=len(self.tools),
             error=self._error,
-            restarts=max(0, self._connected - 1),
+            restarts=max(0, self._tries - 1),
             refused_tools=self._listing.refused,
+            missing_tools=self._listing.missing,
         )
 
     def offered(self) -> list[OfferedTool]:
@@ -124,15 +125,22 @@ class Keeper:
         """Why no tool of it can run now."""
         reason = f": {self._error}" if self._error else ""
         return Unavailable(
-            f"The MCP server {self.server.name} is {self._state}{reason}.",
+            f"The MCP server {self.server.name} {self._state_in_words()}{reason}.",
             retry_after_s=FIRST_PAUSE_S,
             code="mcp_server_unavailable",
         )
 
+    def _state_in_words(self) -> str:
+        if self._state == "failed":
+            return "has failed"
+        again = self._state == "connecting" and self._error is not None
+        return f"is {self._state}" + (" again after it failed" if again else "")
+
     async def _keep(self) -> None:
-        failures = 0
+        failures, paused_s = 0, 0.0
         while True:
             self._set("connecting", self._error)
+            self._tries += 1
             since = self._clock()
             try:
                 reason = await self._serve()
@@ -146,8 +154,11 @@ class Keeper:
             failures = 0 if self._clock() - since >= STEADY_S else failures
             pause_s = min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
             failures = min(failures + 1, 16)
-            # A server that stays away is news once.
-            level = logging.DEBUG if reason == self._error else logging.WARNING
+            level = logging.WARNING
+            if reason == self._error:
+                # A server that stays away is no news once its pause has stopped to grow.
+                level = logging.INFO if pause_s > paused_s else logging.DEBUG
+            paused_s = pause_s
             self._set("failed", reason)
             log.log(level, "MCP server %s failed: %s; next try in %g s", self.server.prefix, reason, pause_s)
             await self._pause(pause_s)
@@ -156,7 +167,6 @@ class Keeper:
         """Connect, and stay until the server is lost; returns why it was."""
         connect = self._connect if self._connect is not None else await asyncio.to_thread(_sdk)
         async with connect(self.server) as connection:
-            self._connected += 1
             self._connection = connection
             self._take(connection.listing)
             self._set("ready")
@@ -172,6 +182,10 @@ class Keeper:
         if listing.refused != self._listing.refused:
             for tool in listing.refused:
                 log.warning("MCP server %s: a tool is left out: %s", self.server.prefix, tool.reason)
+        if listing.missing != self._listing.missing:
+            for name in listing.missing:
+                shown = (self.server.prefix, name)
+                log.warning("MCP server %s has no tool %r, which its entry allows or approves", *shown)
         self._listing = listing
         self.tools = offered_names(self.server.prefix, listing.tools)
 

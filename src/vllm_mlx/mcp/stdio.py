@@ -32,6 +32,7 @@ _LISTENED_TO = "notifications/tools/list_changed"
 _BETWEEN_QUESTIONS_S = 0.001
 """What a server sends unasked is taken at this pace."""
 _MAX_SHOWN_LINE = 300
+_MAX_SHOWN_PATH = 80
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
@@ -62,8 +63,7 @@ async def stdio_streams(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "bad command"
-        raise Unavailable(f"its program cannot be started: {reason}") from None
+        raise Unavailable(_not_started(server, error)) from None
     process = Process(transport, protocol, loop)
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
@@ -90,6 +90,20 @@ async def stdio_streams(
             await asyncio.gather(*tasks, return_exceptions=True)
             for stream in (incoming, read_stream, write_stream, outgoing):
                 stream.close()
+
+
+def _not_started(server: McpServer, error: OSError | ValueError) -> str:
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "bad command"
+    # The system says "no such file" of the folder too, and names it.
+    if server.cwd is not None and isinstance(error, OSError) and error.filename == server.cwd:
+        return f"the folder {_named(server, server.cwd)} of its program cannot be entered: {reason}"
+    return f"its program {_named(server, server.command[0])} cannot be started: {reason}"
+
+
+def _named(server: McpServer, path: str) -> str:
+    """A path as an operator may see it; of a long one, the end tells more."""
+    shown = path if len(path) <= _MAX_SHOWN_PATH else ".../" + os.path.basename(path)
+    return repr(redacted(shown, server.secrets()))
 
 
 async def _read(

@@ -35,10 +35,17 @@ class RefusedTool(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """All that one server listed."""
+    """All that one server listed.
+
+    Attributes:
+        tools: those that exist for us.
+        refused: those that cannot be used.
+        missing: names of the server's entry in the file by which it listed nothing.
+    """
 
     tools: tuple[Tool, ...] = ()
     refused: tuple[RefusedTool, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class OfferedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +80,11 @@ class ToolOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How one server does; `error` says in words for an operator why it is not ready."""
+    """How one server does.
+
+    `error` says in words for an operator why it is not ready, and `restarts` how often it was tried again.
+    `missing_tools` are names in the file by which the server has no tool.
+    """
 
     name: str
     state: ServerState
@@ -82,6 +93,7 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     restarts: int
     refused_tools: tuple[RefusedTool, ...]
+    missing_tools: tuple[str, ...] = ()
 
 
 def offered_names(prefix: str, tools: Iterable[Tool]) -> dict[str, Tool]:

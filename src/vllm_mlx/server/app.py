@@ -68,8 +68,8 @@ _ANSWERS = [
 _NOTHING_SPECIAL = AccessConfig()
 
 _ROUTES = (
-    *(render, completions, count_tokens),
-    *(models, tokenize, health, probes, pages),
+    *(completions, models, tokenize),
+    *(health, probes, pages),
 )
 
 
@@ -114,6 +114,8 @@ def create_app(
     app.include_router(chat.routes(service, tool_loop))
     app.include_router(messages.routes(service, tool_loop))
     app.include_router(create.routes(service, store, tool_loop))
+    app.include_router(render.routes(service, tool_loop))
+    app.include_router(count_tokens.routes(service, tool_loop))
     for module in _ROUTES:
         app.include_router(module.routes(service))
     tools = None if tool_loop is None else tool_loop.tools

@@ -94,28 +94,17 @@ class ToolLoop:
 
         Args:
             generate: opens one turn.
-            request: of one choice; its chat gets the offered tools besides its own. Where it allows no
-                parallel calls, only the first call of a turn counts.
+            request: see `first_turn`. Where it allows no parallel calls, only the first call of a turn
+                counts.
             offered: see `ToolService.select`.
             between: what parts the texts, and the thoughts, of two turns.
 
         Raises:
-            InvalidRequest: it has several choices, continues a turn, or has a tool by an offered name.
+            InvalidRequest: see `first_turn`.
         """
-        chat = request.input
-        if not isinstance(chat, ChatInput) or request.sampling.n != 1 or chat.continue_final_message:
-            raise InvalidRequest("mcp_tools needs a chat with n = 1 that opens a new turn", param="mcp_tools")
-        names = {tool.name for tool in chat.tools}
-        clash = next((tool.name for tool in offered if tool.name in names), None)
-        if clash is not None:
-            raise InvalidRequest(f"tools: {clash} is the name of an MCP tool too", param="tools")
-        specs = tuple(_spec(tool) for tool in offered)
-        opened = msgspec.structs.replace(
-            request, input=msgspec.structs.replace(chat, tools=chat.tools + specs)
-        )
-        answer = _Answer(
-            self.tools, self._limits, self._clock, generate, offered, chat.parallel_tool_calls, between
-        )
+        opened, chat = first_turn(request, offered), request.input
+        parallel = not isinstance(chat, ChatInput) or chat.parallel_tool_calls
+        answer = _Answer(self.tools, self._limits, self._clock, generate, offered, parallel, between)
         return self._counted(answer.play(opened))
 
     async def drain(self, timeout_s: float) -> float:
@@ -140,6 +129,27 @@ class ToolLoop:
             self._answers -= 1
             if not self._answers:
                 self._idle.set()
+
+
+def first_turn(request: GenerateRequest, offered: Sequence[OfferedTool]) -> GenerateRequest:
+    """What the model is sent first: the request, whose chat has the offered tools besides its own.
+
+    Args:
+        request: of one choice, that opens a turn.
+        offered: see `ToolService.select`.
+
+    Raises:
+        InvalidRequest: it has several choices, continues a turn, or has a tool by an offered name.
+    """
+    chat = request.input
+    if not isinstance(chat, ChatInput) or request.sampling.n != 1 or chat.continue_final_message:
+        raise InvalidRequest("mcp_tools needs a chat with n = 1 that opens a new turn", param="mcp_tools")
+    names = {tool.name for tool in chat.tools}
+    clash = next((tool.name for tool in offered if tool.name in names), None)
+    if clash is not None:
+        raise InvalidRequest(f"tools: {clash} is the name of an MCP tool too", param="tools")
+    tools = chat.tools + tuple(_spec(tool) for tool in offered)
+    return msgspec.structs.replace(request, input=msgspec.structs.replace(chat, tools=tools))
 
 
 def _name_reader(request: GenerateRequest) -> Callable[[str], str]:

@@ -6,16 +6,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vllm_mlx.core.requests import GenerateRequest
 from vllm_mlx.server.anthropic import wire
 from vllm_mlx.server.anthropic.messages_decode import decode_prompt, model_name
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp.runs import first_chat
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 
-def routes(service: ModelService) -> APIRouter:
-    """The route, over a model service."""
+def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRouter:
+    """The route, over a model service, and over tools that this server adds to a message's own."""
     router = APIRouter(tags=["anthropic"])
 
     @router.post(
@@ -27,7 +30,8 @@ def routes(service: ModelService) -> APIRouter:
         """How many tokens the same body would have as the input of a message, cached ones included."""
         body = await read_body(request, CountTokensRequest)
         prompt = await beside_the_loop(request, lambda: decode_prompt(body))
-        ids = await service.tokenize(model_name(body), prompt)
+        chat = first_chat(tool_loop, GenerateRequest(input=prompt), body.mcp_tools)
+        ids = await service.tokenize(model_name(body), chat)
         return Response(wire.to_json(wire.TokenCount(len(ids))), media_type="application/json")
 
     return router

@@ -17,7 +17,8 @@ from vllm_mlx.server.anthropic.turns_decode import decode_conversation
 from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
 
 REFUSED_FIELDS = {
-    "mcp_servers": "this server connects to no MCP servers for a request",
+    "mcp_servers": "this server connects to no MCP servers for a request; "
+    "mcp_tools offers the tools of its own",
     "container": "this server has no containers",
     "thread": "this server keeps no conversations; send all turns",
     "compaction": "this server compacts no conversations",
@@ -77,12 +78,11 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
             raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name, code=code)
     conversation = decode_conversation(body)
     tools = decode_tools(body.tools or [])
-    more = isinstance(body, MessagesRequest) and bool(body.mcp_tools)
     _constraint(body)  # what a message refuses a count refuses too
     return ChatInput(
         messages=conversation.turns,
         tools=tools,
-        tool_choice=decode_choice(body.tool_choice, tools, more=more),
+        tool_choice=decode_choice(body.tool_choice, tools, more=bool(body.mcp_tools)),
         template_kwargs=_template_variables(body),
         continue_final_message=conversation.turns[-1].role == "assistant",
         parallel_tool_calls=not one_call_at_most(body.tool_choice),

@@ -138,6 +138,9 @@ class CountTokensRequest(WireModel):
     cache_control: CacheControl | None = Field(None, description="marks the whole conversation")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
     enable_thinking: bool | None = Field(None, description="counts where `thinking` is not given")
+    mcp_tools: bool | McpNames | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )
 
 
 class MessagesRequest(CountTokensRequest):
@@ -154,7 +157,4 @@ class MessagesRequest(CountTokensRequest):
 
     cache_salt: Annotated[str, Field(max_length=MAX_SALT_CHARS)] | None = Field(
         None, description="prompts with different salts share no cached prefix"
-    )
-    mcp_tools: bool | McpNames | None = Field(
-        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
     )

@@ -12,7 +12,7 @@ from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.mcp.tools import OfferedTool
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.service.port import ModelService
-from vllm_mlx.service.tool_loop import ToolLoop
+from vllm_mlx.service.tool_loop import ToolLoop, first_turn
 
 
 def answer(
@@ -35,12 +35,27 @@ def answer(
         Unavailable: it names a server that is not ready.
     """
     offered = _offered(tool_loop, request, wanted)
-    if wanted and isinstance(request.input, ChatInput):
-        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
-        check_choice(request.input.tool_choice, names)
     if not offered or tool_loop is None:
         return service.generate(request)
     return tool_loop.run(service.generate, request, offered, between=between)
+
+
+def first_chat(
+    tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
+) -> ChatInput:
+    """The chat that the model reads first where `answer` gets the same, to be counted or shown.
+
+    Args:
+        request: with a chat.
+        wanted: the request's `mcp_tools`.
+
+    Raises:
+        AppError: as `answer`.
+    """
+    offered = _offered(tool_loop, request, wanted)
+    chat = (first_turn(request, offered) if offered else request).input
+    assert isinstance(chat, ChatInput)
+    return chat
 
 
 def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
@@ -69,6 +84,17 @@ def check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
 
 
 def _offered(
+    tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
+) -> list[OfferedTool]:
+    """The tools that this server adds, once the request's choice is known to be among all that there are."""
+    offered = _selected(tool_loop, request, wanted)
+    if wanted and isinstance(request.input, ChatInput):
+        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
+        check_choice(request.input.tool_choice, names)
+    return offered
+
+
+def _selected(
     tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
 ) -> list[OfferedTool]:
     if wanted is None and tool_loop is not None and tool_loop.always:

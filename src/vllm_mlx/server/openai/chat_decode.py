@@ -173,9 +173,32 @@ def decode_messages(messages: Sequence[ChatMessage]) -> tuple[Message, ...]:
     """
     if not messages:
         raise InvalidRequest("messages must not be empty", param="messages")
-    decoded = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
+    decoded = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
     _match_calls(decoded)
-    return decoded
+    told: list[Message] = []
+    for i, message in enumerate(messages):
+        if message.mcp_calls:
+            told += _runs(message, f"messages[{i}]")
+        if decoded[i].parts or not message.mcp_calls:
+            told.append(decoded[i])
+    return tuple(told)
+
+
+def _runs(message: ChatMessage, where: str) -> list[Message]:
+    """The calls that this server ran in an earlier answer, and their results, as turns of their own.
+
+    All of them stand before the answer's text: it is one text, whose places in between nobody knows.
+    """
+    if message.role != "assistant":
+        raise _wrong(f"{where}.mcp_calls", "is for the assistant alone")
+    turns: list[Message] = []
+    for i, run in enumerate(message.mcp_calls or ()):
+        for name, value in (("id", run.id), ("name", run.name)):
+            if not value:
+                raise _wrong(f"{where}.mcp_calls[{i}].{name}", "must not be empty")
+        turns.append(Message("assistant", (ToolCall(run.id, run.name, run.arguments or "{}"),)))
+        turns.append(Message("tool", (ToolResult(run.id, run.content or "", run.name),)))
+    return turns
 
 
 def _match_calls(messages: Sequence[Message]) -> None:

@@ -34,11 +34,22 @@ class AssistantToolCall(WirePart):
     function: FunctionCall
 
 
+class RunCall(WirePart):
+    """A call that this server ran in an earlier answer, and what came of it; as answers show it."""
+
+    id: str
+    name: str
+    arguments: str | None = None
+    content: str | None = None
+
+
 MAX_ITEMS = 16_384
 """Messages of a conversation, and parts and calls of a message: a million would keep all others waiting."""
 
 Parts = Annotated[list[ContentPart], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
 Calls = Annotated[list[AssistantToolCall], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
+
+RunCalls = Annotated[list[RunCall], FirstErrorOnly(), Field(max_length=MAX_ITEMS)]
 
 
 class ChatMessage(WirePart):
@@ -49,6 +60,7 @@ class ChatMessage(WirePart):
     name: str | None = None
     tool_calls: Calls | None = None
     tool_call_id: str | None = None
+    mcp_calls: RunCalls | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None

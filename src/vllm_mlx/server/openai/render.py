@@ -6,14 +6,15 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from vllm_mlx.core.requests import ChatInput
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
+from vllm_mlx.server.mcp.runs import first_chat
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.generation_decode import model_name
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
+from vllm_mlx.service.tool_loop import ToolLoop
 
 
 class RenderedChat(BaseModel):
@@ -25,8 +26,8 @@ class RenderedChat(BaseModel):
     token_ids: list[int]
 
 
-def routes(service: ModelService) -> APIRouter:
-    """The route, over a model service."""
+def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRouter:
+    """The route, over a model service, and over tools that this server adds to a chat's own."""
     router = APIRouter(tags=["tokens"])
 
     @router.post("/v1/chat/completions/render", openapi_extra=json_body(ChatCompletionRequest))
@@ -36,8 +37,7 @@ def routes(service: ModelService) -> APIRouter:
         name = model_name(body.model)
         identity = request_id(request.scope)
         asked = await beside_the_loop(request, lambda: decode(body, identity))
-        assert isinstance(asked.input, ChatInput)
-        rendered = await service.render(name, asked.input)
+        rendered = await service.render(name, first_chat(tool_loop, asked, body.mcp_tools))
         return RenderedChat(
             request_id=identity,
             model=service.model(name).id,

@@ -12,6 +12,7 @@ from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.callers import owner
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.mcp.runs import answer as answer_of
+from vllm_mlx.server.mcp.runs import first_chat
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.server.responses import wire
@@ -72,17 +73,19 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
     async def count_input_tokens(request: Request) -> Response:
         """How many tokens the same body would have as the input of a response, cached ones included."""
         body = await read_body(request, CountInputRequest)
+        wanted = _mcp_tools(body)
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> ChatInput:
-            return decode_prompt(body, decode_tools(body), assemble(body, earlier))
+            toolbox = decode_tools(body, more=bool(wanted))
+            return decode_prompt(body, toolbox, assemble(body, earlier))
 
         chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
         if body.truncation == "auto":
             chat = await fitted(service, served_name(body), chat, None)
+        chat = first_chat(tool_loop, GenerateRequest(input=chat), wanted)
         ids = await service.tokenize(served_name(body), chat)
-        answer = wire.InputTokens(input_tokens=len(ids))
-        return Response(wire.to_json(answer), media_type="application/json")
+        return Response(wire.to_json(wire.InputTokens(input_tokens=len(ids))), media_type="application/json")
 
     return router
 
@@ -93,7 +96,7 @@ def _is_stored(body: ResponsesRequest, store: ResponseStore) -> bool:
     return store.on and body.store is not False
 
 
-def _mcp_tools(body: ResponsesRequest) -> bool | list[str] | None:
+def _mcp_tools(body: CountInputRequest) -> bool | list[str] | None:
     """Which MCP tools are wanted; none by default for a request that they cannot go with."""
     others = {"truncation": body.truncation == "auto", "max_tool_calls": body.max_tool_calls is not None}
     for name in (name for name, given in others.items() if given):

@@ -145,8 +145,14 @@ class CountInputRequest(WireModel):
     reasoning: ReasoningField | None = None
     text: TextField | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    max_tool_calls: int | None = Field(
+        None, description="counts OpenAI's own tools; there are none here, and it does not go with mcp_tools"
+    )
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="variables for the chat template")
     enable_thinking: bool | None = None
+    mcp_tools: bool | Strings | None = Field(
+        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
+    )
 
 
 class ResponsesRequest(CountInputRequest):
@@ -157,9 +163,6 @@ class ResponsesRequest(CountInputRequest):
     store: bool | None = Field(None, description="true when left out, where the server stores answers at all")
     include: Strings | None = None
     max_output_tokens: int | None = None
-    max_tool_calls: int | None = Field(
-        None, description="counts OpenAI's own tools; there are none here, and it does not go with mcp_tools"
-    )
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
@@ -180,6 +183,3 @@ class ResponsesRequest(CountInputRequest):
     seed: int | None = None
     thinking_token_budget: int | None = Field(None, description="after so many tokens a thought is closed")
     cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")
-    mcp_tools: bool | Strings | None = Field(
-        None, description="offer MCP tools and run the approved ones: all, or these servers and tools"
-    )

@@ -109,6 +109,12 @@ def _function(tool: FunctionTool, where: str) -> ToolSpec:
 def _refuse_others(kind: str, where: str) -> None:
     if kind == "custom":
         raise wrong(f"{where}.type", "is 'custom'; tools of free text are not supported: make it a function")
+    if kind == "mcp":
+        raise wrong(
+            f"{where}.type",
+            "is 'mcp', but this server connects to no MCP servers for a request; "
+            "the field mcp_tools offers the tools of its own",
+        )
     if kind != "function":
         raise wrong(
             f"{where}.type",
