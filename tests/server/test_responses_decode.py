@@ -235,17 +235,18 @@ async def test_finding_what_fits_copies_no_conversation_for_each_of_its_turns() 
     assert peak < 8 * 2**20
 
 
-async def test_thoughts_are_bounded_and_switched_by_the_fields_of_chat(
+async def test_lengths_and_thoughts_are_bounded_by_the_fields_of_chat_too(
     client: httpx.AsyncClient, service: FakeModelService
 ) -> None:
     body = {
         "input": "hi",
         "enable_thinking": False,
         "thinking_token_budget": 7,
+        "max_tokens": 9,
         "reasoning": {"effort": "high"},
     }
     assert (await client.post("/v1/responses", json=body)).status_code == 200
     request = service.requests[-1]
-    assert request.thinking_budget == 7
+    assert (request.thinking_budget, request.sampling.max_tokens) == (7, 9)
     assert isinstance(request.input, ChatInput)
     assert request.input.template_kwargs == {"enable_thinking": False, "reasoning_effort": "high"}

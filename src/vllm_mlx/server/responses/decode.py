@@ -43,7 +43,6 @@ REFUSED_FIELDS = {
     "context_management": "a conversation is never edited; truncation drops its oldest turns",
     "image": "this model takes text only",
     "stop": "the Responses API has no stop sequences",
-    "max_tokens": "is a field of chat completions; here the limit is max_output_tokens",
     **forms_elsewhere("text.format"),
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""

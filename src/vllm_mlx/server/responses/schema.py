@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
 from vllm_mlx.server.shared_fields import Effort
@@ -162,7 +162,11 @@ class ResponsesRequest(CountInputRequest):
     stream_options: StreamOptions | None = None
     store: bool | None = Field(None, description="true when left out, where the server stores answers at all")
     include: Strings | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: int | None = Field(
+        None,
+        description="also max_tokens",
+        validation_alias=AliasChoices("max_output_tokens", "max_tokens"),
+    )
     temperature: float | None = None
     top_p: float | None = None
     top_logprobs: int | None = None
