@@ -34,6 +34,7 @@ def wordings(usual: Wording) -> Iterator[Wording]:
     (Gemma 2), a turn of a tool (Gemma 3), arguments as an object (Functionary), a parameter without a
     description (Command R), of two types or of none (Hermes), a request without tools (FunctionGemma).
     """
+    yield usual  # before anything is reworded: nearly every template takes it, and conversations are long
     tried = [usual.turns]
     all_changed = usual.turns
     for reword in _REWORDINGS:
@@ -42,7 +43,8 @@ def wordings(usual: Wording) -> Iterator[Wording]:
     tried += [all_changed] if all_changed not in tried else []
     for tools in (usual.tools, [] if usual.tools is None else plain_tools(usual.tools)):
         for turns in tried:
-            yield Wording(turns, tools)
+            if turns is not usual.turns or tools is not usual.tools:
+                yield Wording(turns, tools)
 
 
 def arguments_as_text(turns: list[Turn]) -> list[Turn]:
