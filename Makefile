@@ -39,13 +39,13 @@ test: $(READY)
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(READY)
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -m slow -o faulthandler_timeout=3600
 
 fuzz: $(READY)
 	@sh tools/fuzz.sh $(VENV) $(VENV)-fuzz
 
 test-clients: $(READY)
-	@HEAVY=$(HEAVY) $(BIN)/python -m pytest -q tests/clients
+	@HEAVY=$(HEAVY) $(BIN)/python -m pytest -q tests/clients -o faulthandler_timeout=3600
 
 families: $(READY)
 	@$(BIN)/python -m tools.families

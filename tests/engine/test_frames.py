@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+import threading
+import time
+
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fakes.driver import make_request
+from tests.limits import LIMIT_S
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.core.errors import InvalidRequest
@@ -25,6 +32,7 @@ from vllm_mlx.engine.frames import (
     encode,
     encode_launch,
     encode_request,
+    new_pair,
 )
 from vllm_mlx.engine.wire import Abort, Command, Confirm, EngineRequest, RawLogprob, StepFrame, TokenOutput
 
@@ -163,3 +171,24 @@ def test_a_launch_is_one_line_and_arrives_whole(address: str, folder: str) -> No
 def test_anything_else_is_no_launch(line: bytes) -> None:
     with pytest.raises(BadFrame):
         decode_launch(line)
+
+
+@pytest.mark.requirement(85)
+def test_a_line_can_be_closed_while_its_other_end_goes_and_words_are_on_their_way() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, zmq.Context() as theirs:
+        for i in range(300):
+            ours = zmq.Context()
+            front, child = new_pair(ours, linger_ms=0), new_pair(theirs, linger_ms=0)
+            front.bind(f"ipc://{folder}/{i}")
+            child.connect(f"ipc://{folder}/{i}")
+            child.send(b"hello")
+            assert front.recv() == b"hello"
+            child.close()  # libzmq's own thread does it, while we speak
+            end = time.perf_counter() + i * 1e-6
+            with contextlib.suppress(zmq.Again):
+                while time.perf_counter() < end:
+                    front.send(b"word" * 500, zmq.NOBLOCK)
+            closing = threading.Thread(target=ours.destroy, daemon=True)
+            closing.start()
+            closing.join(LIMIT_S)
+            assert not closing.is_alive()

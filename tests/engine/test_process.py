@@ -131,6 +131,21 @@ def test_a_child_that_is_killed_amid_streams_is_told_to_all_and_started_again(ha
     run(check())
 
 
+def test_what_is_sent_while_the_child_dies_is_told_and_holds_nothing_up(harness: InChild) -> None:
+    async def check() -> None:
+        async with serving(harness, backoff=quick()) as client:
+            await collect(client, make_request("warm", max_tokens=1))
+            os.kill(pid_of(client), signal.SIGKILL)
+            # Without a look at the line's end: some are sent before the system ends it, some after.
+            streams = [client.submit(endless(f"{i}")) for i in range(3000)]
+            for stream in streams:
+                with pytest.raises(Unavailable, match="starting again"):
+                    _ = [o async for o in stream]
+            await back(client)
+
+    run(check())
+
+
 def test_a_child_that_is_stopped_by_its_runner_is_started_again(harness: InChild) -> None:
     async def check() -> None:
         async with serving(harness, backoff=quick(), die_on=96) as client:
@@ -240,9 +255,12 @@ def test_signals_for_the_group_do_not_end_the_child(harness: InChild) -> None:
 def test_one_step_is_one_message_whoever_it_serves(harness: InChild) -> None:
     async def check() -> None:
         async with serving(harness) as client:
-            requests = [make_request(f"{i}", [i, 2], max_tokens=20) for i in range(8)]
-            await asyncio.gather(*(collect(client, r) for r in requests))
-            assert client.stats().largest_batch > 1
+            streams = [client.submit(endless(f"{i}")) for i in range(8)]
+            for stream in streams:
+                await anext(stream)  # now all of them run
+            await until(lambda: client.stats().largest_batch == 8)
+            for stream in streams:
+                await stream.aclose()
 
     run(check())
 

@@ -52,7 +52,7 @@ class FrontLink:
 
     def __init__(self, address: str) -> None:
         self._context = zmq.Context()
-        self._socket = new_pair(self._context)
+        self._socket = new_pair(self._context, linger_ms=_LAST_WORDS_MS)
         self._socket.connect(address)
 
     def tell(self, frame: ToFront) -> None:
@@ -76,7 +76,7 @@ class FrontLink:
 
     def close(self) -> None:
         """Say what is left to say, and hang up."""
-        self._context.destroy(linger=_LAST_WORDS_MS)
+        self._context.destroy()
 
 
 def main() -> int:

@@ -147,12 +147,19 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
 Pair = zmq.Socket[bytes]
 
 
-def new_pair(context: zmq.Context[Pair]) -> Pair:
+def new_pair(context: zmq.Context[Pair], *, linger_ms: int) -> Pair:
     """A socket for exactly one peer, on which sending never waits.
 
     What can pile up in it is bounded by the engine's queue one way, by what was asked for the other way.
+
+    Args:
+        context: of the socket.
+        linger_ms: how long closing waits for the peer to take what was sent. It is set before anything else:
+            libzmq ends the connection to a peer that dies by the limit of that moment, and without one the
+            context never ends when a message is left over (libzmq's issue 3252).
     """
     pair = context.socket(zmq.PAIR)
+    pair.linger = linger_ms
     pair.set_hwm(0)
     return pair
 

@@ -46,7 +46,7 @@ class Child:
         self.gone: asyncio.Future[str] = self._loop.create_future()
         self._folder = _short_private_folder()
         self._context = zmq.Context()
-        self._socket = new_pair(self._context)
+        self._socket = new_pair(self._context, linger_ms=0)
         # We hold one end of the line, the child the other: each learns of the other's end, however it came.
         self._lifeline, theirs = socket.socketpair()
         try:
@@ -116,7 +116,7 @@ class Child:
             self.gone.set_result(_ending(code))
 
     def _close_socket(self) -> None:
-        self._context.destroy(linger=0)
+        self._context.destroy()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
