@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -254,3 +255,14 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
     assert reached[0].words[0].tolist() == [7] * 4
     assert mask(Gate(matchers[0].copy(), None)) == mask(Gate(after(compiler, [opens, digit]), None))
     filler.close()
+
+
+def test_a_filler_that_is_forgotten_leaves_no_thread_behind(matcher: GrammarMatcher) -> None:
+    before = set(threading.enumerate())
+    filler = MaskFiller(VOCAB)
+    filler.fill([matcher])
+    (mine,) = set(threading.enumerate()) - before
+    del filler
+    gc.collect()
+    mine.join(LIMIT_S)
+    assert not mine.is_alive()

@@ -11,6 +11,7 @@ from hashlib import sha256
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, NamedTuple, Protocol
+from weakref import finalize
 
 import numpy as np
 from llguidance import LLExecutor
@@ -174,6 +175,8 @@ class MaskFiller:
                 target=_work_for_ever, args=(self._jobs, self._working), name="masks", daemon=True
             )
             self._thread.start()
+            # Who forgets the filler ends its thread too.
+            self._end_thread = finalize(self, self._jobs.put, None)
         done: Future[None] = Future()
         self._jobs.put((done, job))
         return done
@@ -190,7 +193,7 @@ class MaskFiller:
     def _leave_thread(self) -> None:
         """It ends once it is done; another one takes over where there is more to do."""
         if self._thread is not None:
-            self._jobs.put(None)
+            self._end_thread()
             self._jobs, self._thread = SimpleQueue(), None
 
 
