@@ -23,6 +23,8 @@ ROOM = 400
 GROWTH_KB = 1_500_000
 """What the front and the engine may each take in addition; the worst that is kept is a fraction of it."""
 PATIENCE_S = 10 * LIMIT_S
+TRIES = 5
+"""Of a form for which a busy machine had no time: it is asked for again, as its answer says."""
 
 
 async def free_text(client: httpx.AsyncClient, number: int) -> str:
@@ -43,7 +45,11 @@ async def ask_all(client: httpx.AsyncClient, bodies: Sequence[dict[str, Any]]) -
 
     async def ask(body: dict[str, Any]) -> httpx.Response:
         async with slots:
-            return await client.post("/v1/completions", json={"prompt": "x", "temperature": 0} | body)
+            for _ in range(TRIES):
+                answer = await client.post("/v1/completions", json={"prompt": "x", "temperature": 0} | body)
+                if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                    break
+            return answer
 
     return list(await asyncio.gather(*map(ask, bodies)))
 

@@ -17,25 +17,25 @@ Said = tuple[str, ...]
 
 def said(events: Sequence[Event]) -> list[Said]:
     """The events with neighbouring deltas of one kind joined."""
-    out: list[Said] = []
+    out: list[tuple[str, list[str]]] = []  # joined at the end: one by one a megabyte takes its square
     for event in events:
         match event:
             case TextDelta(text=text):
-                one: Said = ("text", text)
+                kind, part = "text", text
             case ReasoningDelta(text=text):
-                one = ("thought", text)
+                kind, part = "thought", text
             case ToolCallStart(index=index, name=name, id=call_id):
-                out.append(("call", str(index), name, call_id))
+                out.append(("call", [str(index), name, call_id]))
                 continue
             case ToolCallDelta(index=index, arguments=arguments):
-                one = (f"arguments {index}", arguments)
+                kind, part = f"arguments {index}", arguments
             case _:
                 raise AssertionError(event)
-        if out and out[-1][0] == one[0]:
-            out[-1] = (one[0], out[-1][1] + one[1])
+        if out and out[-1][0] == kind:
+            out[-1][1].append(part)
         else:
-            out.append(one)
-    return out
+            out.append((kind, [part]))
+    return [(kind, *parts) if kind == "call" else (kind, "".join(parts)) for kind, parts in out]
 
 
 def parse(

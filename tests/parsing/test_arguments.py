@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -55,7 +56,10 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"ty
         ("NaN", None, "NaN"),
         ("1e999", None, "1e999"),
         ("[NaN]", {"type": "array"}, "[NaN]"),
-        ("[1, 1e999]", {"type": "array"}, "[1, 1e999]"),
+        ("1e999", {"type": ["number", "string"]}, "1e999"),
+        ("1e999", {"type": "number"}, sys.float_info.max),
+        ("[1, -1e999]", {"type": "array"}, [1, -sys.float_info.max]),
+        ('{"x": 1e999}', POINT, {"x": sys.float_info.max}),
         ('["\\ud800"]', {"type": "array"}, ["\ufffd"]),
         ("[" * 100_000, None, "[" * 100_000),
         ("9" * 5000, {"type": "integer"}, "9" * 5000),

@@ -6,7 +6,8 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -55,7 +56,8 @@ def json_text(text: str, schema: Schema | None) -> str:
 
     What fits the schema's types best is taken, in the order null, boolean, integer, number, array, object,
     string; strings inside arrays and objects are typed the same way. Text that fits none of them stays a
-    string, so that the caller sees what the model wrote. Without a schema the text is read as JSON if it is
+    string, so that the caller sees what the model wrote. A number that clients cannot hold is text where
+    text may stand, else the nearest that they can. Without a schema the text is read as JSON if it is
     JSON, else it is a string.
     """
     written = _written(_typed(text, schema, _Rules(schema or {}), 0, outer=True))
@@ -167,7 +169,7 @@ def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
     bare = text.strip()
     if not types - {"string"}:
         return text
-    value = _read(bare, text)
+    value = _read(bare, text, _finite if "string" in types else _nearest)
     if isinstance(value, str) and bare[:1] in ("[", "{"):
         value = _read_python(bare, text)
     if "boolean" in types or "null" in types:
@@ -187,19 +189,25 @@ def _read_python(text: str, otherwise: str) -> Any:
     return value
 
 
-def _read(text: str, otherwise: Any) -> Any:
-    """The text as JSON, if it is JSON that a client can read."""
-    try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except (ValueError, RecursionError):
-        return otherwise
-
-
 def _finite(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(f"{number} is no number of JSON's")
     return value
+
+
+def _nearest(number: str) -> float:
+    """For where no text may stand: a call that was forced has to be valid, and grammars bound no exponent."""
+    value = float(number)
+    return value if math.isfinite(value) else math.copysign(sys.float_info.max, value)
+
+
+def _read(text: str, otherwise: Any, parse_float: Callable[[str], float] = _finite) -> Any:
+    """The text as JSON, if it is JSON that a client can read."""
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=parse_float)
+    except (ValueError, RecursionError):
+        return otherwise
 
 
 def _written(value: Any) -> str | None:
