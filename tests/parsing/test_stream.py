@@ -78,6 +78,10 @@ CASES: dict[str, tuple[str, list[Said]]] = {
         '<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}</tool_call>',
         call(0, "f", '{"a": 1}'),
     ),
+    "a string that is no arguments": (
+        '<tool_call>{"name": "f", "arguments": "two words"}</tool_call>',
+        call(0, "f", "two words"),
+    ),
     "arguments called parameters": (
         '<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>',
         call(0, "f", '{"a": 1}'),
