@@ -360,6 +360,16 @@ FORMED: dict[str, tuple[str, str, list[Said]]] = {
         f"<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>{TAGGED}",
         [("thought", "x"), ("text", TAGGED)],
     ),
+    "an answer in a channel": (
+        "kimi_k3",
+        f"<|open|>think<|sep|>x<|close|>think<|sep|><|open|>response<|sep|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
+    "an answer in a turn of its own": (
+        "solar_open",
+        f"<|think|>x<|end|><|begin|>assistant<|content|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
     "no call, though nothing marks one": (
         "llama3_json",
         '{"b": "<|eom_id|>"}',

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
 import pytest
-from tests.structured.grammars import accepts, walk
+from tests.structured.grammars import accepts, matcher, walk
 
 from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
@@ -18,7 +19,7 @@ from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.structured.check import check_grammar, tokens_of
 from vllm_mlx.structured.checking import Names
-from vllm_mlx.structured.grammar import answer_of
+from vllm_mlx.structured.grammar import answer_of, grammar_of
 from vllm_mlx.structured.tools import calls_grammar
 
 WEATHER = ToolSpec(
@@ -86,6 +87,7 @@ DESCRIBED = (
     "hy3",
     "internlm",
     "kimi_k2",
+    "kimi_k3",
     "lfm2",
     "llama3_json",
     "longcat",
@@ -99,6 +101,7 @@ DESCRIBED = (
     "pythonic",
     "qwen3_coder",
     "seed_oss",
+    "solar_open",
     "step3",
     "xlam",
 )
@@ -264,6 +267,49 @@ def test_the_parts_of_harmony_are_free_but_for_their_headers_and_calls() -> None
         said + written("harmony", [("unknown", {})]),
     ):
         assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+def test_calls_may_close_an_answer_that_the_prompt_or_the_thought_has_opened() -> None:
+    text = grammar("kimi_k3", TOOLS, REQUIRED)
+    assert accepts(text, "<|close|>response<|sep|>" + written("kimi_k3", CALLS))
+    assert not accepts(text, "<|open|>response<|sep|>" + written("kimi_k3", CALLS))
+
+
+@pytest.mark.requirement(46, 63)
+@pytest.mark.parametrize("name", ["kimi_k3", "solar_open"])
+def test_an_answer_with_a_form_may_begin_with_the_familys_tag(name: str) -> None:
+    text = grammar_of(JsonSchema({"type": "integer"}), lambda tag: None, FORMATS.get(name))
+    assert accepts(text, "5")
+    assert accepts(text, f"{FORMATS.get(name).answer_open}5")
+    assert not accepts(text, f"{FORMATS.get(name).answer_open}x")
+
+
+@pytest.mark.requirement(63, 65)
+def test_an_argument_that_tells_its_type_tells_one_that_the_schema_allows() -> None:
+    text = grammar("kimi_k3", (CLOCK,), REQUIRED)
+    call = written("kimi_k3", [("clock", {"utc": True})])
+    assert accepts(text, call)
+    assert not accepts(text, call.replace('type="boolean"', 'type="string"'))
+    assert not accepts(text, call.replace('type="boolean"', 'type="number"'))
+
+
+@pytest.mark.requirement(63, 65)
+def test_a_tag_of_control_tokens_and_words_may_follow_free_text() -> None:
+    ids = {"<|open|>": 256, "<|close|>": 257, "<|sep|>": 258}
+    text = calls_grammar(FORMATS.get("kimi_k3"), TOOLS, ToolChoice(), ids.get)
+    assert text is not None
+    asked = matcher(text)
+
+    def taken(output: str) -> bool:
+        tokens: list[int] = []
+        for piece in re.split(r"(<[^<>]*>)", output):
+            tokens += [ids[piece]] if piece in ids else piece.encode()
+        return asked.deep_copy().try_consume_tokens(tokens) == len(tokens)
+
+    assert taken("So, <tools>: " + written("kimi_k3", CALLS))
+    assert not taken("<|open|>response<|sep|>")
+    assert not taken(written("kimi_k3", [("unknown", {})]))
 
 
 @pytest.mark.requirement(63, 65)

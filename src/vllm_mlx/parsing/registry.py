@@ -19,6 +19,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "deepseek_v31:FORMAT": ("deepseek_v31",),
     "glm4:FORMAT": ("glm4", "glm45", "glm47", "poolside_v1"),
     "kimi_k2:FORMAT": ("kimi_k2", "kimi", "moonshot"),
+    "kimi_k3:FORMAT": ("kimi_k3",),
+    "solar_open:FORMAT": ("solar_open", "solar"),
     "harmony:FORMAT": ("harmony", "gpt_oss", "gpt-oss", "openai"),
     "gemma3:FORMAT": ("gemma3", "gemma"),
     "gemma4:FORMAT": ("gemma4",),

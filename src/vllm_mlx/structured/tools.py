@@ -89,8 +89,10 @@ def _calls(writer: BodyWriter, bodies: Sequence[str], *, parallel: bool) -> list
     body = f"({' | '.join(bodies)}) {mark(syntax.call_close)}"
     next_call = f" ({mark(syntax.separator)} {mark(syntax.call_open)} {body})"
     more = f"{next_call}{{0,{MAX_CALLS - 1}}}" if parallel else ""
+    before = writer.format.answer_close
+    closed = f"({mark(before)})? " if before else ""
     return [
-        f"calls: {mark(syntax.block_open)} {opening} {body}{more} {mark(syntax.block_close)}",
+        f"calls: {closed}{mark(syntax.block_open)} {opening} {body}{more} {mark(syntax.block_close)}",
         *writer.rules,
     ]
 

@@ -17,6 +17,7 @@ from vllm_mlx.parsing.formats import (
     hermes,
     hunyuan,
     kimi_k2,
+    kimi_k3,
     lfm2,
     llama3_json,
     longcat,
@@ -27,6 +28,7 @@ from vllm_mlx.parsing.formats import (
     pythonic,
     qwen3_coder,
     seed_oss,
+    solar_open,
 )
 
 FORMAT = OutputFormat(
@@ -44,11 +46,13 @@ FORMAT = OutputFormat(
         nemotron.CALLS,
         deepseek_v3.CALLS,
         kimi_k2.CALLS,
+        kimi_k3.CALLS,
         gemma4.CALLS,
         minimax_m2.CALLS,
         anthropic.CALLS,
         hunyuan.CALLS,
         seed_oss.CALLS,
+        solar_open.CALLS,
         apertus.CALLS,
         command.CALLS,
         *deepseek_dsml.V4.calls,
