@@ -56,6 +56,10 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         ("'<|open|>' + tag '<|sep|>' '<|close|>' + tag '<|end_of_msg|>'", "kimi_k3"),
         ("<|begin|>tool<|tool_response:begin|><|tool_response:name|><|tool_response:result|>", "solar_open"),
         ("<|begin|>assistant<|tool_calls|><|tool_call:begin|><|tool_call:name|>", "solar_open"),
+        (
+            'to=self <atem:function_calls>\n<atem:invoke name="{{ name }}"> <|start|><|message|>',
+            "muse_glimmer",
+        ),
         # What real templates of these families have in common, and what they share with others.
         ("<start_of_turn>model\n<end_of_turn> <start_function_call>call:", "functiongemma"),
         ("<|start_header_id|> answer as [func_name1(a=1), func_name2()]", "pythonic"),
@@ -114,6 +118,7 @@ def test_every_parser_name_of_the_reference_is_accepted() -> None:
 def test_the_config_decides_where_the_template_shows_no_tools() -> None:
     assert detect_format("<think>", "deepseek_v32").format.name == "deepseek_v32"
     assert detect_format(None, "kimi_k3").format.name == "kimi_k3"
+    assert detect_format(None, "muse_glimmer").format.name == "muse_glimmer"
     assert detect_format("", "solar_open").format.name == "solar_open"
     assert detect_format(None, "gpt_oss").source == "config"
     assert detect_format(QWEN3, "gpt_oss").format.name == "hermes"

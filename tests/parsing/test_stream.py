@@ -365,6 +365,11 @@ FORMED: dict[str, tuple[str, str, list[Said]]] = {
         f"<|open|>think<|sep|>x<|close|>think<|sep|><|open|>response<|sep|>{TAGGED}",
         [("thought", "x"), ("text", TAGGED)],
     ),
+    "a message": (
+        "muse_glimmer",
+        f" to=self<|message|>x<|eom|><|start|>assistant to=user<|message|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
     "an answer in a turn of its own": (
         "solar_open",
         f"<|think|>x<|end|><|begin|>assistant<|content|>{TAGGED}",

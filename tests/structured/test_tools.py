@@ -48,13 +48,19 @@ FORECAST = ToolSpec(
             "city": {"enum": ["Zürich", "<b>", "a\nb"]},
             "days": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
             "exact": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
-            "where": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+            "where": {
+                "type": "object",
+                "properties": {"x": {"type": "number", "minimum": -99, "maximum": 99}},
+                "required": ["x"],
+                "additionalProperties": False,
+            },
         },
         "required": ["city", "days"],
         "additionalProperties": False,
     },
 )
-"""Without free text, which may be long where tags stand around it."""
+"""Without free text, which may be long where tags stand around it, and without numbers beyond all floats,
+which stay text where a format writes no JSON."""
 TOOLS = (WEATHER, CLOCK)
 DESCRIBED = (
     "anthropic",
@@ -95,6 +101,7 @@ DESCRIBED = (
     "minimax_m2",
     "mistral",
     "mistral_json",
+    "muse_glimmer",
     "nemotron",
     "olmo3",
     "phi4",
@@ -108,6 +115,8 @@ DESCRIBED = (
 UNDESCRIBED = ("plain", "think")
 INSIDE = ("functionary", "functionary_v2")
 """Formats whose answers begin inside a header, and may be followed by calls."""
+PARTS = ("harmony", "muse_glimmer")
+"""Formats whose words before calls stand in parts of their own."""
 BARE = ("gemini", "llama3_json", "pythonic", "xlam")
 """Formats whose calls nothing marks: they begin the answer, or there are none."""
 BYTES = tokens_of(Names())
@@ -199,7 +208,7 @@ def test_without_parallel_calls_there_is_one(name: str) -> None:
 
 
 @pytest.mark.requirement(63, 65)
-@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in (*INSIDE, *BARE, "harmony")])
+@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in (*INSIDE, *BARE, *PARTS)])
 def test_beside_a_strict_tool_text_is_free_and_calls_are_valid(name: str) -> None:
     text = grammar(name, TOOLS, ToolChoice())
     assert accepts(text, "")
@@ -265,6 +274,30 @@ def test_the_parts_of_harmony_are_free_but_for_their_headers_and_calls() -> None
         "<|channel|>final json<|message|>{}",
         "<|channel|>commentary to=functions.clock<|message|>{}",
         said + written("harmony", [("unknown", {})]),
+    ):
+        assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+def test_the_messages_of_muse_glimmer_are_free_but_for_their_headers_and_calls() -> None:
+    text = grammar("muse_glimmer", TOOLS, ToolChoice())
+    begun = "<|start|>assistant"
+    said = " to=user<|message|>I will look.<|eom|>"
+    call = written("muse_glimmer", CALLS)
+    for fine in (
+        " to=user<|message|>Hello <b>.",
+        call,
+        call.removeprefix(begun),
+        said + call,
+        begun + said + said + " to=user<|message|>",
+    ):
+        assert accepts(text, fine), fine
+    for wrong in (
+        "Hello.",
+        "",
+        " to=clock<|message|>{}",
+        said + written("muse_glimmer", [("unknown", {})]),
+        call.replace('name="clock"', 'name="get_weather"'),
     ):
         assert not accepts(text, wrong), wrong
 

@@ -22,6 +22,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "kimi_k3:FORMAT": ("kimi_k3",),
     "solar_open:FORMAT": ("solar_open", "solar"),
     "harmony:FORMAT": ("harmony", "gpt_oss", "gpt-oss", "openai"),
+    "muse_glimmer:FORMAT": ("muse_glimmer", "atem"),
     "gemma3:FORMAT": ("gemma3", "gemma"),
     "gemma4:FORMAT": ("gemma4",),
     "functiongemma:FORMAT": ("functiongemma",),

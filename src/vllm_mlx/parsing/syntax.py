@@ -97,6 +97,7 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     Attributes:
         after_json_key: instead of `after_key` where the value is no string, in the families that tell.
             `{type}` in it stands for the value's JSON type.
+        namespaced: a tool without a namespace may be called NAME.NAME, since the template lists it as one.
         raw_open: before a string that could be taken for markup, in the families that have this (CDATA).
         raw_close: after it.
     """
@@ -107,6 +108,7 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     after_key: str
     after_value: str
     after_json_key: str = ""
+    namespaced: bool = False
     raw_open: str = ""
     raw_close: str = ""
 
@@ -151,8 +153,9 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
         answer: one for headers of the answer. A header that fits none of the three is text.
         starts_inside: the prompt ends with an open tag, so that the output begins inside a header.
         rest_of_open: the prompt may have written an open tag and a part of the header; an output that begins
-            with this goes on with it.
+            with this, or what stands so after a part, goes on with it.
         object_only: what follows a call's header must be a JSON object, or it was none.
+        body: how a call is written behind its header, where that is more than its arguments.
         answer_open: what the family writes before an answer.
         aside_open: what it writes before words that calls may follow, where that is another part.
         aside_close: after them, up to the next part's open tag.
@@ -167,6 +170,7 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
     starts_inside: bool = False
     rest_of_open: str = ""
     object_only: bool = False
+    body: CallSyntax | None = None
     answer_open: str
     aside_open: str = ""
     aside_close: str = ""

@@ -74,12 +74,17 @@ def answer_opening(output_format: OutputFormat, special_id: SpecialId) -> str:
     if channels is None:
         # The prompt or the end of a thought may have written it already.
         return f"({lark.markup(output_format.answer_open, special_id)})?" if output_format.answer_open else ""
-    opening = lark.markup(channels.answer_open, special_id)
-    if not channels.starts_inside:
-        return opening
+    return part_opening(output_format, channels.answer_open, special_id)
+
+
+def part_opening(output_format: OutputFormat, text: str, special_id: SpecialId) -> str:
+    """What opens a part of an output in channels, as what may stand in a rule."""
+    channels = output_format.channels
+    if channels is None or not channels.starts_inside:
+        return lark.markup(text, special_id)
     # The prompt has written the beginning, as it has for a call; some models repeat it.
     begun = output_format.calls[0].call_open
-    rest = lark.markup(channels.answer_open.removeprefix(begun), special_id)
+    rest = lark.markup(text.removeprefix(begun), special_id)
     return f"({lark.markup(begun, special_id)})? {rest}"
 
 

@@ -38,6 +38,9 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
         return
     if not name or not (yield from source.ahead((key_tag, *closing))):
         raise NoCall
+    if syntax.namespaced and not sink.knows(name):
+        space, _, tool = name.partition(".")
+        name = tool if space == tool and sink.knows(tool) else name
     sink.begin(name)
     schema = sink.schema(name)
     opening = "{"
