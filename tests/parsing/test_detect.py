@@ -77,7 +77,7 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         ("<|CHATBOT_TOKEN|>Action: ```json <|START_ACTION|><|END_ACTION|>", "command"),
         ("<function_call> {{ call }}", "granite_20b"),
         # Tags inside another family's marks are not those of Hermes or Ernie.
-        ("]<]minimax[>[<tool_call> arguments <response>", "plain"),
+        ("set ns = ']<]minimax[>[' <tool_call> arguments <response> <mm:think>", "minimax_m3"),
         ("<|start_of_role|> put it between <think></think> and <response></response>", "granite33"),
         ("{{ tools | tojson }} call them somehow", "generic"),
         ("<think>{{ tools | tojson }} call them somehow", "generic"),

@@ -99,6 +99,7 @@ DESCRIBED = (
     "longcat",
     "minicpm",
     "minimax_m2",
+    "minimax_m3",
     "mistral",
     "mistral_json",
     "muse_glimmer",

@@ -27,6 +27,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "gemma4:FORMAT": ("gemma4",),
     "functiongemma:FORMAT": ("functiongemma",),
     "minimax_m2:FORMAT": ("minimax_m2", "minimax"),
+    "minimax_m3:FORMAT": ("minimax_m3",),
     "anthropic:FORMAT": ("anthropic", "claude"),
     "gemini:FORMAT": ("gemini",),
     "deepseek_dsml:V32": ("deepseek_v32",),

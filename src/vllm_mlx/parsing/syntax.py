@@ -95,9 +95,12 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     around the name may hold `PLACEHOLDERS`.
 
     Attributes:
+        after_value: `{key}` in it stands for the argument's key.
         after_json_key: instead of `after_key` where the value is no string, in the families that tell.
             `{type}` in it stands for the value's JSON type.
         namespaced: a tool without a namespace may be called NAME.NAME, since the template lists it as one.
+        inner_mark: what stands before each tag where a list or an object may be elements itself, `<KEY>`
+            around a member, `<item>` around an item. They are read; we write JSON, which is read too.
         raw_open: before a string that could be taken for markup, in the families that have this (CDATA).
         raw_close: after it.
     """
@@ -109,6 +112,7 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     after_value: str
     after_json_key: str = ""
     namespaced: bool = False
+    inner_mark: str = ""
     raw_open: str = ""
     raw_close: str = ""
 

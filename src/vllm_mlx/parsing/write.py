@@ -70,14 +70,16 @@ def _json_body(syntax: JsonCalls, name: str, arguments: Mapping[str, Any], index
 
 def _xml_argument(syntax: XmlCalls, key: str, value: Any) -> str:
     text = value if isinstance(value, str) else _json(value)
+    after_value = syntax.after_value.replace("{key}", key)
+    end = syntax.inner_mark or after_value.strip()
     if syntax.raw_open and isinstance(value, str) and not _LIKE_MARKUP.isdisjoint(value):
         if syntax.raw_close in text:
             raise ValueError(f"{syntax.raw_close!r} cannot be part of an argument")
         text = f"{syntax.raw_open}{text}{syntax.raw_close}"
-    elif syntax.after_value.strip() in text:
-        raise ValueError(f"{syntax.after_value.strip()!r} cannot be part of an argument")
+    elif end in text:
+        raise ValueError(f"{end!r} cannot be part of an argument")
     after_key = syntax.after_key if isinstance(value, str) else syntax.after_json_key or syntax.after_key
-    return f"{syntax.before_key}{key}{after_key.replace('{type}', _type(value))}{text}{syntax.after_value}"
+    return f"{syntax.before_key}{key}{after_key.replace('{type}', _type(value))}{text}{after_value}"
 
 
 def _type(value: Any) -> str:

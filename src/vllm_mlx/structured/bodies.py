@@ -123,7 +123,8 @@ class BodyWriter:
         defs = arguments.get("$defs", {})
         if isinstance(schema, dict) and schema.keys() == {"$ref"}:
             schema = defs[schema["$ref"].rpartition("/")[2]]
-        end = self.mark(syntax.after_value)
+        after_value = syntax.after_value.replace("{key}", key)
+        end = self.mark(after_value)
         kinds = value_types(schema, defs)
         if "string" not in kinds:
             value = lark.json_value(schema | {"$defs": defs} if isinstance(schema, dict) else schema)
@@ -134,9 +135,12 @@ class BodyWriter:
             return f"{before} ({lark.one_of_texts(words)}) {end}"
         if tool.strict and not _takes_any_text(schema, defs):
             raise _not_in(self.format, tool, f"the text of {key!r} without a pattern, a format or a length")
-        text, rules = lark.text_until(syntax.after_value, f"{rule}_text", self.special_id)
+        # Its first tag would make a text that holds one an object.
+        stop = syntax.inner_mark or after_value
+        text, rules = lark.text_until(stop, f"{rule}_text", self.special_id)
         self.rules += rules
-        return f"{before} {text}"
+        rest = after_value.removeprefix(stop)
+        return f"{before} {text} {self.mark(rest)}"
 
     def _before_json(self, syntax: XmlCalls, key: str, kinds: Iterable[str]) -> str:
         """The key of a value that is no string; its type is one of those that the schema allows."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
 from vllm_mlx.parsing.format import split_tags
+from vllm_mlx.parsing.readers.elements import read_element
 from vllm_mlx.parsing.readers.json_value import read_value
 from vllm_mlx.parsing.readers.loose import escaped
 from vllm_mlx.parsing.readers.sink import CallSink
@@ -46,8 +47,9 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
     opening = "{"
     while True:
         yield from source.skip()
-        if not (yield from source.literal(key_tag)):
+        if (yield from source.ahead((key_tag, *closing))) != key_tag or source.ends_within(closing):
             break
+        source.at += len(key_tag)
         key = (yield from source.span(_KEY, _LIMIT)).strip()
         attributes, _ = yield from _read_rest_of_tag(source, syntax.after_key)
         if not (yield from source.peek()):
@@ -59,7 +61,11 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
             text = _attributes(syntax.after_key) in attributes
         else:
             text = only_text(member_schema(schema, key))
-        yield from _read_argument(source, sink, syntax, None if text else (member_schema(schema, key),))
+        typed = None if text else (member_schema(schema, key),)
+        if syntax.inner_mark and typed is not None:
+            sink.write((yield from read_element(source, syntax.inner_mark, key, typed[0])))
+        else:
+            yield from _read_argument(source, sink, syntax, key, typed)
     if (yield from source.peek()):
         sink.write("}" if opening == ", " else "{}")
 
@@ -86,10 +92,10 @@ def _attributes(text: str) -> str:
 
 
 def _read_argument(
-    source: Source, sink: CallSink, syntax: XmlCalls, typed: tuple[dict[str, object] | None] | None
+    source: Source, sink: CallSink, syntax: XmlCalls, key: str, typed: tuple[dict[str, object] | None] | None
 ) -> Waits[None]:
     """The value up to its closing tag: a string while it comes (`typed` is None), or by its schema."""
-    close = syntax.after_value.strip()
+    close = syntax.after_value.strip().replace("{key}", key)
     if syntax.raw_open and (yield from source.literal(syntax.raw_open)):
         ends = markers(syntax.raw_close + close)
     elif syntax.after_key.endswith("\n"):
