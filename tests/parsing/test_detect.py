@@ -23,6 +23,11 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         (CODER, "qwen3_coder"),
         ('<|start_header_id|>{{ \'{"name": function name, "parameters": dictionary}\' }}', "llama3_json"),
         ("<|header_start|>assistant<|header_end|>", "pythonic"),
+        (
+            '<|header_start|>assistant<|header_end|> as {"name": function name, "parameters": {}}',
+            "llama4_json",
+        ),
+        ('<|header_start|><|header_end|> as [func_name1(a=1)] "parameters"', "pythonic"),
         ("<|tool_list_start|>[{{ tools }}]<|tool_list_end|>", "lfm2"),
         ("[TOOL_CALLS]{{ name }}[ARGS]{{ arguments }} [THINK]", "mistral"),
         ("[TOOL_CALLS] [{{ calls }}]", "mistral_json"),

@@ -96,6 +96,7 @@ DESCRIBED = (
     "kimi_k3",
     "lfm2",
     "llama3_json",
+    "llama4_json",
     "longcat",
     "minicpm",
     "minimax_m2",
@@ -118,7 +119,7 @@ INSIDE = ("functionary", "functionary_v2")
 """Formats whose answers begin inside a header, and may be followed by calls."""
 PARTS = ("harmony", "muse_glimmer")
 """Formats whose words before calls stand in parts of their own."""
-BARE = ("gemini", "llama3_json", "pythonic", "xlam")
+BARE = ("gemini", "llama3_json", "llama4_json", "pythonic", "xlam")
 """Formats whose calls nothing marks: they begin the answer, or there are none."""
 BYTES = tokens_of(Names())
 REQUIRED = ToolChoice("required")

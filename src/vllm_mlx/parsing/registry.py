@@ -10,7 +10,8 @@ _HERE = "vllm_mlx.parsing.formats"
 _NAMES: dict[str, tuple[str, ...]] = {
     "hermes:FORMAT": ("hermes", "nous", "qwen", "qwen2", "qwen3", "granite4"),
     "qwen3_coder:FORMAT": ("qwen3_coder", "qwen3_xml", "qwen3.5", "step", "step3p5"),
-    "llama3_json:FORMAT": ("llama3_json", "llama", "llama3", "llama4_json"),
+    "llama3_json:FORMAT": ("llama3_json", "llama", "llama3"),
+    "llama4_json:FORMAT": ("llama4_json",),
     "pythonic:FORMAT": ("pythonic", "llama4", "llama4_pythonic"),
     "lfm2:FORMAT": ("lfm2", "lfm", "liquid", "liquidai"),
     "mistral:FORMAT": ("mistral",),

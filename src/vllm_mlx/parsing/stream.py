@@ -189,7 +189,8 @@ class OutputParser:
     def _meet(self, tag: str) -> Waits[None]:
         think, channels = self._format.reasoning, self._format.channels
         if tag in self._by_trigger:
-            yield from self._try(read_run(self._source, self, self._by_trigger[tag], tag))
+            dropped = tag if tag in self._format.dropped else ""
+            yield from self._try(read_run(self._source, self, self._by_trigger[tag], tag), dropped)
         elif channels is not None and tag in channels.opens:
             yield from self._try(self._read_header())
         elif self.reasoning and think is not None and tag == think.open:
@@ -232,11 +233,14 @@ class OutputParser:
             else:
                 self._say(self._source.unsettled())
 
-    def _try(self, reader: Waits[None]) -> Waits[None]:
+    def _try(self, reader: Waits[None], dropped: str = "") -> Waits[None]:
         try:
             yield from reader
         except NoCall:
-            self._say(self._source.unsettled())
+            text = self._source.unsettled()
+            if dropped:
+                self._turn(self._voice)
+            self._say(text.removeprefix(dropped))
 
     def _turn(self, voice: Voice) -> None:
         self._voice.meet_tag()

@@ -108,6 +108,7 @@ def read_run(source: Source, sink: CallSink, syntaxes: Sequence[CallSyntax], tri
                 pending = plan.opening[len(plan.opening) - plan.before_call :]
                 continue
             if not called:
+                source.at -= len(tag)  # it may be the beginning of another
                 raise NoCall
             source.settle()
             return
