@@ -306,9 +306,10 @@ def test_the_messages_of_muse_glimmer_are_free_but_for_their_headers_and_calls()
 
 @pytest.mark.requirement(63, 65)
 def test_calls_may_close_an_answer_that_the_prompt_or_the_thought_has_opened() -> None:
-    text = grammar("kimi_k3", TOOLS, REQUIRED)
-    assert accepts(text, "<|close|>response<|sep|>" + written("kimi_k3", CALLS))
-    assert not accepts(text, "<|open|>response<|sep|>" + written("kimi_k3", CALLS))
+    for name, close in (("kimi_k3", "<|close|>response<|sep|>"), ("solar_open", "<|end|><|begin|>assistant")):
+        text = grammar(name, TOOLS, REQUIRED)
+        assert accepts(text, close + written(name, CALLS))
+        assert not accepts(text, FORMATS.get(name).answer_open + written(name, CALLS))
 
 
 @pytest.mark.requirement(46, 63)

@@ -29,11 +29,12 @@ MESSAGE = replace(
 )
 """One call is one message. What stands in messages to itself or to the user is none."""
 
+_ANSWER = "<|start|>assistant to=user<|message|>"
+
 FORMAT = OutputFormat(
     name="muse_glimmer",
-    # What opens the next message belongs to it, so that nothing but its end closes a thought.
     reasoning=Reasoning(
-        open=" to=self<|message|>", close="<|eom|>", begin=" to=self<|message|>", end="<|eom|>"
+        open=" to=self<|message|>", close="<|eom|>", begin=" to=self<|message|>", end=f"<|eom|>{_ANSWER}"
     ),
     calls=(MESSAGE,),
     channels=Channels(
@@ -46,8 +47,8 @@ FORMAT = OutputFormat(
         starts_inside=True,
         rest_of_open=" to=",
         body=BODY,
-        answer_open="<|start|>assistant to=user<|message|>",
-        aside_open="<|start|>assistant to=user<|message|>",
+        answer_open=_ANSWER,
+        aside_open=_ANSWER,
         aside_close="<|eom|>",
     ),
     stops=("<|eot|>",),

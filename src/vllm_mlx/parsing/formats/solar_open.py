@@ -26,6 +26,7 @@ FORMAT = OutputFormat(
     # A turn of content may be followed by one of calls.
     dropped=("<|begin|>assistant", "<|content|>", "<|end|>", "<|flush|>"),
     answer_open="<|content|>",
+    answer_close="<|end|><|begin|>assistant",
     stops=("<|flush|>", "<|calls|>"),
     requires=("<|tool_response:begin|>", "<|tool_response:name|>"),
     or_requires=(("<|tool_calls|>", "<|tool_call:begin|>"),),
