@@ -40,7 +40,7 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
         calls: how tool calls are written; the first is the family's own way, the others are read as well.
         channels: for families whose whole text is in labelled parts; these say where the calls are, and the
             first of `calls` how one is written.
-        dropped: markup that says nothing to a reader.
+        dropped: markup that says nothing to a reader, also where it might have opened a call.
         answer_open: what the family writes before an answer, where neither the prompt nor the end of the
             thought has written it.
         answer_close: what it writes between an answer, perhaps an empty one, and calls.
