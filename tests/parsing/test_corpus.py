@@ -118,7 +118,11 @@ def test_a_megabyte_of_a_formats_own_opening_tag_is_read(name: str) -> None:
     for tag in {tag for syntax in fmt.calls for tag in plan_of(syntax).triggers}:
         text = tag * (1_000_000 // len(tag))
         said = parse([text[at : at + 9] for at in range(0, len(text), 9)], fmt, tools=TOOLS)
-        assert "".join(part for one in said for part in one[1:]).count(tag) >= 0.99 * text.count(tag)
+        spoken = "".join(part for one in said for part in one[1:])
+        if tag in fmt.dropped:
+            assert spoken == ""
+        else:
+            assert spoken.count(tag) >= 0.99 * text.count(tag)
 
 
 @pytest.mark.requirement(67)

@@ -23,6 +23,11 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         (CODER, "qwen3_coder"),
         ('<|start_header_id|>{{ \'{"name": function name, "parameters": dictionary}\' }}', "llama3_json"),
         ("<|header_start|>assistant<|header_end|>", "pythonic"),
+        (
+            '<|header_start|>assistant<|header_end|> as {"name": function name, "parameters": {}}',
+            "llama4_json",
+        ),
+        ('<|header_start|><|header_end|> as [func_name1(a=1)] "parameters"', "pythonic"),
         ("<|tool_list_start|>[{{ tools }}]<|tool_list_end|>", "lfm2"),
         ("[TOOL_CALLS]{{ name }}[ARGS]{{ arguments }} [THINK]", "mistral"),
         ("[TOOL_CALLS] [{{ calls }}]", "mistral_json"),
@@ -53,6 +58,13 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         ('<tool_call>{"arguments"}</tool_call><response><think>', "ernie"),
         ("<tool_calls>[]</tool_calls><answer><think>", "hunyuan"),
         ("<longcat_tool_call><longcat_think>", "longcat"),
+        ("'<|open|>' + tag '<|sep|>' '<|close|>' + tag '<|end_of_msg|>'", "kimi_k3"),
+        ("<|begin|>tool<|tool_response:begin|><|tool_response:name|><|tool_response:result|>", "solar_open"),
+        ("<|begin|>assistant<|tool_calls|><|tool_call:begin|><|tool_call:name|>", "solar_open"),
+        (
+            'to=self <atem:function_calls>\n<atem:invoke name="{{ name }}"> <|start|><|message|>',
+            "muse_glimmer",
+        ),
         # What real templates of these families have in common, and what they share with others.
         ("<start_of_turn>model\n<end_of_turn> <start_function_call>call:", "functiongemma"),
         ("<|start_header_id|> answer as [func_name1(a=1), func_name2()]", "pythonic"),
@@ -70,7 +82,7 @@ CODER = "<tool_call>\n<function=example>\n<parameter=a>\n{{ tool_call.arguments 
         ("<|CHATBOT_TOKEN|>Action: ```json <|START_ACTION|><|END_ACTION|>", "command"),
         ("<function_call> {{ call }}", "granite_20b"),
         # Tags inside another family's marks are not those of Hermes or Ernie.
-        ("]<]minimax[>[<tool_call> arguments <response>", "plain"),
+        ("set ns = ']<]minimax[>[' <tool_call> arguments <response> <mm:think>", "minimax_m3"),
         ("<|start_of_role|> put it between <think></think> and <response></response>", "granite33"),
         ("{{ tools | tojson }} call them somehow", "generic"),
         ("<think>{{ tools | tojson }} call them somehow", "generic"),
@@ -110,6 +122,9 @@ def test_every_parser_name_of_the_reference_is_accepted() -> None:
 
 def test_the_config_decides_where_the_template_shows_no_tools() -> None:
     assert detect_format("<think>", "deepseek_v32").format.name == "deepseek_v32"
+    assert detect_format(None, "kimi_k3").format.name == "kimi_k3"
+    assert detect_format(None, "muse_glimmer").format.name == "muse_glimmer"
+    assert detect_format("", "solar_open").format.name == "solar_open"
     assert detect_format(None, "gpt_oss").source == "config"
     assert detect_format(QWEN3, "gpt_oss").format.name == "hermes"
 

@@ -78,6 +78,10 @@ CASES: dict[str, tuple[str, list[Said]]] = {
         '<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}</tool_call>',
         call(0, "f", '{"a": 1}'),
     ),
+    "a string that is no arguments": (
+        '<tool_call>{"name": "f", "arguments": "two words"}</tool_call>',
+        call(0, "f", "two words"),
+    ),
     "arguments called parameters": (
         '<tool_call>{"name": "f", "parameters": {"a": 1}}</tool_call>',
         call(0, "f", '{"a": 1}'),
@@ -354,6 +358,21 @@ FORMED: dict[str, tuple[str, str, list[Said]]] = {
     "a part": (
         "harmony",
         f"<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
+    "an answer in a channel": (
+        "kimi_k3",
+        f"<|open|>think<|sep|>x<|close|>think<|sep|><|open|>response<|sep|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
+    "a message": (
+        "muse_glimmer",
+        f" to=self<|message|>x<|eom|><|start|>assistant to=user<|message|>{TAGGED}",
+        [("thought", "x"), ("text", TAGGED)],
+    ),
+    "an answer in a turn of its own": (
+        "solar_open",
+        f"<|think|>x<|end|><|begin|>assistant<|content|>{TAGGED}",
         [("thought", "x"), ("text", TAGGED)],
     ),
     "no call, though nothing marks one": (

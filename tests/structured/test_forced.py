@@ -57,7 +57,9 @@ def save(folder: Path, tags: list[str]) -> Path:
 def tags_of(name: str) -> list[str]:
     """What a vocabulary of the family would have as tokens."""
     return [
-        tag for tag in sorted(FORMATS.get(name).markers()) if re.fullmatch(r"<[^<>\s]+>|\[[A-Z_]+\]", tag)
+        tag
+        for tag in sorted(FORMATS.get(name).markers())
+        if re.fullmatch(r"<[^<>\s]+>|\[[A-Z_]+\]|\]<\]\w+\[>\[", tag)
     ]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
 import pytest
-from tests.structured.grammars import accepts, walk
+from tests.structured.grammars import accepts, matcher, walk
 
 from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
@@ -18,7 +19,7 @@ from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.structured.check import check_grammar, tokens_of
 from vllm_mlx.structured.checking import Names
-from vllm_mlx.structured.grammar import answer_of
+from vllm_mlx.structured.grammar import answer_of, grammar_of
 from vllm_mlx.structured.tools import calls_grammar
 
 WEATHER = ToolSpec(
@@ -47,13 +48,19 @@ FORECAST = ToolSpec(
             "city": {"enum": ["Zürich", "<b>", "a\nb"]},
             "days": {"type": "array", "items": {"type": "integer"}, "minItems": 1},
             "exact": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
-            "where": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+            "where": {
+                "type": "object",
+                "properties": {"x": {"type": "number", "minimum": -99, "maximum": 99}},
+                "required": ["x"],
+                "additionalProperties": False,
+            },
         },
         "required": ["city", "days"],
         "additionalProperties": False,
     },
 )
-"""Without free text, which may be long where tags stand around it."""
+"""Without free text, which may be long where tags stand around it, and without numbers beyond all floats,
+which stay text where a format writes no JSON."""
 TOOLS = (WEATHER, CLOCK)
 DESCRIBED = (
     "anthropic",
@@ -86,26 +93,33 @@ DESCRIBED = (
     "hy3",
     "internlm",
     "kimi_k2",
+    "kimi_k3",
     "lfm2",
     "llama3_json",
+    "llama4_json",
     "longcat",
     "minicpm",
     "minimax_m2",
+    "minimax_m3",
     "mistral",
     "mistral_json",
+    "muse_glimmer",
     "nemotron",
     "olmo3",
     "phi4",
     "pythonic",
     "qwen3_coder",
     "seed_oss",
+    "solar_open",
     "step3",
     "xlam",
 )
 UNDESCRIBED = ("plain", "think")
 INSIDE = ("functionary", "functionary_v2")
 """Formats whose answers begin inside a header, and may be followed by calls."""
-BARE = ("gemini", "llama3_json", "pythonic", "xlam")
+PARTS = ("harmony", "muse_glimmer")
+"""Formats whose words before calls stand in parts of their own."""
+BARE = ("gemini", "llama3_json", "llama4_json", "pythonic", "xlam")
 """Formats whose calls nothing marks: they begin the answer, or there are none."""
 BYTES = tokens_of(Names())
 REQUIRED = ToolChoice("required")
@@ -196,7 +210,7 @@ def test_without_parallel_calls_there_is_one(name: str) -> None:
 
 
 @pytest.mark.requirement(63, 65)
-@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in (*INSIDE, *BARE, "harmony")])
+@pytest.mark.parametrize("name", [name for name in DESCRIBED if name not in (*INSIDE, *BARE, *PARTS)])
 def test_beside_a_strict_tool_text_is_free_and_calls_are_valid(name: str) -> None:
     text = grammar(name, TOOLS, ToolChoice())
     assert accepts(text, "")
@@ -264,6 +278,74 @@ def test_the_parts_of_harmony_are_free_but_for_their_headers_and_calls() -> None
         said + written("harmony", [("unknown", {})]),
     ):
         assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+def test_the_messages_of_muse_glimmer_are_free_but_for_their_headers_and_calls() -> None:
+    text = grammar("muse_glimmer", TOOLS, ToolChoice())
+    begun = "<|start|>assistant"
+    said = " to=user<|message|>I will look.<|eom|>"
+    call = written("muse_glimmer", CALLS)
+    for fine in (
+        " to=user<|message|>Hello <b>.",
+        call,
+        call.removeprefix(begun),
+        said + call,
+        begun + said + said + " to=user<|message|>",
+    ):
+        assert accepts(text, fine), fine
+    for wrong in (
+        "Hello.",
+        "",
+        " to=clock<|message|>{}",
+        said + written("muse_glimmer", [("unknown", {})]),
+        call.replace('name="clock"', 'name="get_weather"'),
+    ):
+        assert not accepts(text, wrong), wrong
+
+
+@pytest.mark.requirement(63, 65)
+def test_calls_may_close_an_answer_that_the_prompt_or_the_thought_has_opened() -> None:
+    for name, close in (("kimi_k3", "<|close|>response<|sep|>"), ("solar_open", "<|end|><|begin|>assistant")):
+        text = grammar(name, TOOLS, REQUIRED)
+        assert accepts(text, close + written(name, CALLS))
+        assert not accepts(text, FORMATS.get(name).answer_open + written(name, CALLS))
+
+
+@pytest.mark.requirement(46, 63)
+@pytest.mark.parametrize("name", ["kimi_k3", "solar_open"])
+def test_an_answer_with_a_form_may_begin_with_the_familys_tag(name: str) -> None:
+    text = grammar_of(JsonSchema({"type": "integer"}), lambda tag: None, FORMATS.get(name))
+    assert accepts(text, "5")
+    assert accepts(text, f"{FORMATS.get(name).answer_open}5")
+    assert not accepts(text, f"{FORMATS.get(name).answer_open}x")
+
+
+@pytest.mark.requirement(63, 65)
+def test_an_argument_that_tells_its_type_tells_one_that_the_schema_allows() -> None:
+    text = grammar("kimi_k3", (CLOCK,), REQUIRED)
+    call = written("kimi_k3", [("clock", {"utc": True})])
+    assert accepts(text, call)
+    assert not accepts(text, call.replace('type="boolean"', 'type="string"'))
+    assert not accepts(text, call.replace('type="boolean"', 'type="number"'))
+
+
+@pytest.mark.requirement(63, 65)
+def test_a_tag_of_control_tokens_and_words_may_follow_free_text() -> None:
+    ids = {"<|open|>": 256, "<|close|>": 257, "<|sep|>": 258}
+    text = calls_grammar(FORMATS.get("kimi_k3"), TOOLS, ToolChoice(), ids.get)
+    assert text is not None
+    asked = matcher(text)
+
+    def taken(output: str) -> bool:
+        tokens: list[int] = []
+        for piece in re.split(r"(<[^<>]*>)", output):
+            tokens += [ids[piece]] if piece in ids else piece.encode()
+        return asked.deep_copy().try_consume_tokens(tokens) == len(tokens)
+
+    assert taken("So, <tools>: " + written("kimi_k3", CALLS))
+    assert not taken("<|open|>response<|sep|>")
+    assert not taken(written("kimi_k3", [("unknown", {})]))
 
 
 @pytest.mark.requirement(63, 65)

@@ -24,12 +24,17 @@ def member_schema(schema: Schema | None, key: str) -> dict[str, Any] | None:
     """The schema of one argument with its reference followed; None where the tool does not say."""
     if not isinstance(schema, Mapping):
         return None
-    found = _member(schema, key)
-    if found is None:
-        return None
-    # A definition stands beside `properties`, so each argument takes them along.
-    definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-    return {**definitions, **_followed(found, schema)}
+    return _part(_member(schema, key), schema)
+
+
+def item_schema(schema: Schema | None) -> dict[str, Any] | None:
+    """The same of a list's items."""
+    return _part(schema.get("items"), schema) if isinstance(schema, Mapping) else None
+
+
+def allowed_types(schema: Schema | None) -> frozenset[str]:
+    """Every JSON type that the schema allows; empty where it does not say."""
+    return frozenset() if schema is None else _Rules(schema).types(schema)
 
 
 def only_text(schema: Schema | None) -> bool:
@@ -149,6 +154,14 @@ def _typed(value: Any, schema: Schema | None, rules: _Rules, depth: int, *, oute
     if isinstance(value, dict):
         return {key: _typed(one, _member(schema, key), rules, depth + 1) for key, one in value.items()}
     return value
+
+
+def _part(found: object, schema: Schema) -> dict[str, Any] | None:
+    if not isinstance(found, Mapping):
+        return None
+    # A definition stands beside `properties`, so each part takes them along.
+    definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+    return {**definitions, **_followed(found, schema)}
 
 
 def _member(schema: Schema, key: str) -> Schema | None:

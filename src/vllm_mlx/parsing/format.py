@@ -8,7 +8,7 @@ import msgspec
 
 from vllm_mlx.parsing.syntax import CallSyntax, Channels
 
-_TAG = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|[^\s<\[]+")
+_TAG = re.compile(r"\]<\][^<>\[\]]*\[>\[|<[^<>]*>|\[[^\[\]]*\]|[^\s<\[]+")
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,10 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
         calls: how tool calls are written; the first is the family's own way, the others are read as well.
         channels: for families whose whole text is in labelled parts; these say where the calls are, and the
             first of `calls` how one is written.
-        dropped: markup that says nothing to a reader.
+        dropped: markup that says nothing to a reader, also where it might have opened a call.
+        answer_open: what the family writes before an answer, where neither the prompt nor the end of the
+            thought has written it.
+        answer_close: what it writes between an answer, perhaps an empty one, and calls.
         stops: special tokens that end a turn, whether or not the model's files say so.
         requires: a chat template that speaks this format contains all of these strings.
         or_requires: or all of one of these sets, where a family's templates have little in common.
@@ -53,6 +56,8 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[CallSyntax, ...] = ()
     channels: Channels | None = None
     dropped: tuple[str, ...] = ()
+    answer_open: str = ""
+    answer_close: str = ""
     stops: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     or_requires: tuple[tuple[str, ...], ...] = ()

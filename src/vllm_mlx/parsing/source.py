@@ -179,3 +179,13 @@ class Source:
             if self.over:
                 return ""
             yield
+
+
+def read_whole(text: str, read: Callable[[Source], Waits[object]]) -> str:
+    """Have a reader read a text that is all there is; returns what it leaves unread."""
+    source = Source()
+    source.feed(text)
+    source.over = True
+    for _ in read(source):
+        raise AssertionError("a reader waits for more of a text that is over")
+    return source.text[source.at :]

@@ -141,16 +141,12 @@ class OutputParser:
     def _read(self) -> Waits[None]:
         source = self._source
         channels = self._format.channels
-        if channels is not None and channels.starts_inside:
+        if channels is not None and channels.starts_inside and not self.reasoning:
             yield from source.literal(*channels.opens)  # some repeat the tag that ended the prompt
             if not (yield from source.ahead(list(self._by_trigger))):
                 yield from self._try(self._read_header())
-        elif (
-            channels is not None
-            and channels.rest_of_open
-            and (yield from source.ahead((channels.rest_of_open,)))
-        ):
-            yield from self._try(self._read_header())
+        else:
+            yield from self._read_rest_of_header()
         if not self.reasoning:
             yield from self._read_closed_thought()
             yield from self._read_bare()
@@ -193,7 +189,8 @@ class OutputParser:
     def _meet(self, tag: str) -> Waits[None]:
         think, channels = self._format.reasoning, self._format.channels
         if tag in self._by_trigger:
-            yield from self._try(read_run(self._source, self, self._by_trigger[tag], tag))
+            dropped = tag if tag in self._format.dropped else ""
+            yield from self._try(read_run(self._source, self, self._by_trigger[tag], tag), dropped)
         elif channels is not None and tag in channels.opens:
             yield from self._try(self._read_header())
         elif self.reasoning and think is not None and tag == think.open:
@@ -205,6 +202,7 @@ class OutputParser:
         elif (think is not None and tag == think.close) or (channels is not None and tag in channels.closes):
             self._turn(self._answer)
             self._source.settle()
+            yield from self._read_rest_of_header()
             yield from self._read_bare()
         else:
             self._turn(self._voice)
@@ -217,6 +215,13 @@ class OutputParser:
         self._turn(self._thought if kind == "thought" else self._answer)
         self._source.settle()
 
+    def _read_rest_of_header(self) -> Waits[None]:
+        channels = self._format.channels
+        if channels is None or not channels.rest_of_open:
+            return
+        if (yield from self._source.ahead((channels.rest_of_open,))):
+            yield from self._try(self._read_header())
+
     def _read_bare(self) -> Waits[None]:
         """A call that nothing marks may stand where an answer begins."""
         if self._bare:
@@ -228,11 +233,14 @@ class OutputParser:
             else:
                 self._say(self._source.unsettled())
 
-    def _try(self, reader: Waits[None]) -> Waits[None]:
+    def _try(self, reader: Waits[None], dropped: str = "") -> Waits[None]:
         try:
             yield from reader
         except NoCall:
-            self._say(self._source.unsettled())
+            text = self._source.unsettled()
+            if dropped:
+                self._turn(self._voice)
+            self._say(text.removeprefix(dropped))
 
     def _turn(self, voice: Voice) -> None:
         self._voice.meet_tag()

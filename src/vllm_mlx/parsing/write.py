@@ -13,6 +13,7 @@ from vllm_mlx.parsing.syntax import (
     JsonCalls,
     PythonicCalls,
     XmlCalls,
+    fill,
 )
 
 Call = tuple[str, Mapping[str, Any]]
@@ -39,16 +40,20 @@ def _body(syntax: CallSyntax, name: str, arguments: Mapping[str, Any], index: in
         case JsonCalls():
             return _json_body(syntax, name, arguments, index)
         case HeaderCalls():
-            after = syntax.after_name.replace("{index}", str(index))
-            return f"{syntax.before_name}{name}{after}{_json(arguments)}"
+            return f"{_named(syntax, name, index)}{_json(arguments)}"
         case XmlCalls():
             parts = "".join(_xml_argument(syntax, key, value) for key, value in arguments.items())
-            return f"{syntax.before_name}{name}{syntax.after_name}{parts}"
+            return f"{_named(syntax, name, index)}{parts}"
         case PythonicCalls():
             parts = ", ".join(f"{key}={_python(syntax, value)}" for key, value in arguments.items())
             return f"{name}({parts})"
         case BraceCalls():
             return f"{syntax.before_name}{name}{_braces(syntax, arguments)}"
+
+
+def _named(syntax: HeaderCalls | XmlCalls, name: str, index: int) -> str:
+    values = {"{index}": str(index), "{number}": str(index + 1), "{id}": f"{index:010d}"}
+    return "".join(fill(syntax.around_name, values.__getitem__)).replace("{name}", name)
 
 
 def _json(value: Any) -> str:
@@ -65,14 +70,31 @@ def _json_body(syntax: JsonCalls, name: str, arguments: Mapping[str, Any], index
 
 def _xml_argument(syntax: XmlCalls, key: str, value: Any) -> str:
     text = value if isinstance(value, str) else _json(value)
+    after_value = syntax.after_value.replace("{key}", key)
+    end = syntax.inner_mark or after_value.strip()
     if syntax.raw_open and isinstance(value, str) and not _LIKE_MARKUP.isdisjoint(value):
         if syntax.raw_close in text:
             raise ValueError(f"{syntax.raw_close!r} cannot be part of an argument")
         text = f"{syntax.raw_open}{text}{syntax.raw_close}"
-    elif syntax.after_value.strip() in text:
-        raise ValueError(f"{syntax.after_value.strip()!r} cannot be part of an argument")
+    elif end in text:
+        raise ValueError(f"{end!r} cannot be part of an argument")
     after_key = syntax.after_key if isinstance(value, str) else syntax.after_json_key or syntax.after_key
-    return f"{syntax.before_key}{key}{after_key}{text}{syntax.after_value}"
+    return f"{syntax.before_key}{key}{after_key.replace('{type}', _type(value))}{text}{after_value}"
+
+
+def _type(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case Mapping():
+            return "object"
+        case list() | tuple():
+            return "array"
+    return "string"
 
 
 def _python(syntax: PythonicCalls, value: Any) -> str:

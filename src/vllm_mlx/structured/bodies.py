@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
-from vllm_mlx.parsing.syntax import BraceCalls, CallSyntax, HeaderCalls, JsonCalls, PythonicCalls, XmlCalls
+from vllm_mlx.parsing.syntax import (
+    PLACEHOLDERS,
+    BraceCalls,
+    CallSyntax,
+    HeaderCalls,
+    JsonCalls,
+    PythonicCalls,
+    XmlCalls,
+    fill,
+)
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.disjoint import value_types
 from vllm_mlx.structured.lark import SpecialId
@@ -78,10 +88,11 @@ class BodyWriter:
         return lark.json_value(call | {"$defs": defs})
 
     def _header(self, syntax: HeaderCalls, name: str, arguments: dict[str, Any]) -> str:
-        before_index, *after_index = syntax.after_name.split("{index}")
-        parts = [self.mark(syntax.before_name + name + before_index)]
-        parts += [f"/[0-9]{{1,3}}/ {self.mark(rest)}" for rest in after_index]
-        return " ".join((*parts, lark.json_value(arguments)))
+        return f"{self._named(syntax, name)} {lark.json_value(arguments)}"
+
+    def _named(self, syntax: HeaderCalls | XmlCalls, name: str) -> str:
+        text = syntax.around_name.replace("{name}", name)
+        return " ".join(fill(text, lambda held: f"/{PLACEHOLDERS[held]}/", self.mark))
 
     def _xml(self, syntax: XmlCalls, tool: ToolSpec, arguments: dict[str, Any], name: str) -> str:
         """Arguments in the order of the schema, each at most once."""
@@ -93,7 +104,7 @@ class BodyWriter:
         properties: dict[str, Schema] = arguments.get("properties", {})
         required = arguments.get("required", [])
         properties = properties | {key: True for key in required if key not in properties}
-        parts = [self.mark(syntax.before_name + tool.name + syntax.after_name)]
+        parts = [self._named(syntax, tool.name)]
         for i, (key, schema) in enumerate(properties.items()):
             rule = f"{name}_{i}"
             self.rules.append(f"{rule}: {self._xml_argument(syntax, tool, key, schema, arguments, rule)}")
@@ -112,21 +123,33 @@ class BodyWriter:
         defs = arguments.get("$defs", {})
         if isinstance(schema, dict) and schema.keys() == {"$ref"}:
             schema = defs[schema["$ref"].rpartition("/")[2]]
-        end = self.mark(syntax.after_value)
+        after_value = syntax.after_value.replace("{key}", key)
+        end = self.mark(after_value)
         kinds = value_types(schema, defs)
         if "string" not in kinds:
-            after = syntax.after_json_key or syntax.after_key
             value = lark.json_value(schema | {"$defs": defs} if isinstance(schema, dict) else schema)
-            return f"{self.mark(syntax.before_key + key + after)} {value} {end}"
+            return f"{self._before_json(syntax, key, kinds)} {value} {end}"
         before = self.mark(syntax.before_key + key + syntax.after_key)
         words = _words(schema)
         if words is not None:
             return f"{before} ({lark.one_of_texts(words)}) {end}"
         if tool.strict and not _takes_any_text(schema, defs):
             raise _not_in(self.format, tool, f"the text of {key!r} without a pattern, a format or a length")
-        text, rules = lark.text_until(syntax.after_value, f"{rule}_text", self.special_id)
+        # Its first tag would make a text that holds one an object.
+        stop = syntax.inner_mark or after_value
+        text, rules = lark.text_until(stop, f"{rule}_text", self.special_id)
         self.rules += rules
-        return f"{before} {text}"
+        rest = after_value.removeprefix(stop)
+        return f"{before} {text} {self.mark(rest)}"
+
+    def _before_json(self, syntax: XmlCalls, key: str, kinds: Iterable[str]) -> str:
+        """The key of a value that is no string; its type is one of those that the schema allows."""
+        text = syntax.before_key + key + (syntax.after_json_key or syntax.after_key)
+        before, *after = text.split("{type}")
+        if not after:
+            return self.mark(text)
+        types = sorted({"number" if kind == "integer" else kind for kind in kinds})
+        return f"{self.mark(before)} ({lark.one_of_texts(types)}) {self.mark(after[0])}"
 
     def _other_notation(
         self, syntax: PythonicCalls | BraceCalls, tool: ToolSpec, arguments: dict[str, Any], name: str

@@ -51,7 +51,11 @@ def grammar_of(
         InvalidRequest: the constraint is no proper one, too large, or cannot be put as a grammar.
     """
     opening = answer_opening(output_format, special_id) if output_format is not None else ""
-    if opening and output_format is not None and isinstance(constraint, Lark | StructuralTags):
+    if (
+        output_format is not None
+        and output_format.channels is not None
+        and isinstance(constraint, Lark | StructuralTags)
+    ):
         raise InvalidRequest(
             f"a grammar or structural tags cannot stand in this model's output format ({output_format.name})"
         )
@@ -68,13 +72,19 @@ def answer_opening(output_format: OutputFormat, special_id: SpecialId) -> str:
     """What the family writes before an answer, as what may stand in a rule; "" for most."""
     channels = output_format.channels
     if channels is None:
-        return ""
-    opening = lark.markup(channels.answer_open, special_id)
-    if not channels.starts_inside:
-        return opening
+        # The prompt or the end of a thought may have written it already.
+        return f"({lark.markup(output_format.answer_open, special_id)})?" if output_format.answer_open else ""
+    return part_opening(output_format, channels.answer_open, special_id)
+
+
+def part_opening(output_format: OutputFormat, text: str, special_id: SpecialId) -> str:
+    """What opens a part of an output in channels, as what may stand in a rule."""
+    channels = output_format.channels
+    if channels is None or not channels.starts_inside:
+        return lark.markup(text, special_id)
     # The prompt has written the beginning, as it has for a call; some models repeat it.
     begun = output_format.calls[0].call_open
-    rest = lark.markup(channels.answer_open.removeprefix(begun), special_id)
+    rest = lark.markup(text.removeprefix(begun), special_id)
     return f"({lark.markup(begun, special_id)})? {rest}"
 
 
@@ -146,7 +156,7 @@ def text_with(blocks: list[tuple[str, str]], special_id: SpecialId, *, most: int
         if mark.startswith('"') and mark == lark.literal(trigger):
             rules.append(f"block_{i}: trigger_{i} {body}")
             rules.append(f"trigger_{i}[lazy]: TEXT {mark}")  # it ends where the trigger first does
-        elif '"' not in mark:
+        elif mark.startswith("<["):  # a control token, which no text spells
             rules.append(f"block_{i}: TEXT {mark} {body}")
         else:
             raise InvalidRequest(f"the trigger {trigger[:80]!r} mixes text and control tokens of this model")

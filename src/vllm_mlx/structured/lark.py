@@ -15,7 +15,7 @@ WHITESPACE = r" |\n[ \t]{0,24}"
 
 ANY_TEXT = "/(?s:.*)/"
 
-_TAG = re.compile(r"(<[^<>]*>|\[[^\[\]]*\])")
+_TAG = re.compile(r"(\]<\][^<>\[\]]*\[>\[|<[^<>]*>|\[[^\[\]]*\])")
 
 
 def literal(text: str) -> str:

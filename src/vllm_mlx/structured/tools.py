@@ -14,7 +14,7 @@ from vllm_mlx.parsing.readers.block import plan_of
 from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, XmlCalls
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
-from vllm_mlx.structured.grammar import Answer, answer_opening, text_with
+from vllm_mlx.structured.grammar import Answer, answer_opening, part_opening, text_with
 from vllm_mlx.structured.lark import SpecialId
 from vllm_mlx.structured.loosening import Exactness
 
@@ -89,8 +89,10 @@ def _calls(writer: BodyWriter, bodies: Sequence[str], *, parallel: bool) -> list
     body = f"({' | '.join(bodies)}) {mark(syntax.call_close)}"
     next_call = f" ({mark(syntax.separator)} {mark(syntax.call_open)} {body})"
     more = f"{next_call}{{0,{MAX_CALLS - 1}}}" if parallel else ""
+    before = writer.format.answer_close
+    closed = f"({mark(before)})? " if before else ""
     return [
-        f"calls: {mark(syntax.block_open)} {opening} {body}{more} {mark(syntax.block_close)}",
+        f"calls: {closed}{mark(syntax.block_open)} {opening} {body}{more} {mark(syntax.block_close)}",
         *writer.rules,
     ]
 
@@ -126,9 +128,12 @@ def _free_parts(writer: BodyWriter, rules: Sequence[str]) -> str:
     if not channels.aside_open:
         raise _undescribed(writer.format, "they begin like any text")
     rest, more = lark.text_until(channels.aside_close, "aside_text", writer.special_id)
-    answer = f"{writer.mark(channels.answer_open)} {lark.ANY_TEXT}"
-    start = f"start: aside* (calls | {answer})"
-    return "\n".join((start, f"aside: {writer.mark(channels.aside_open)} {rest}", *more, *rules))
+    answer, aside = (
+        part_opening(writer.format, text, writer.special_id)
+        for text in (channels.answer_open, channels.aside_open)
+    )
+    start = f"start: aside* (calls | {answer} {lark.ANY_TEXT})"
+    return "\n".join((start, f"aside: {aside} {rest}", *more, *rules))
 
 
 def _undescribed(output_format: OutputFormat, reason: str) -> InvalidRequest:

@@ -22,6 +22,7 @@ from vllm_mlx.parsing.syntax import (
     JsonCalls,
     PythonicCalls,
     XmlCalls,
+    varies,
 )
 
 _FENCE = "```"  # says no more than that code follows
@@ -49,17 +50,19 @@ class Plan(NamedTuple):
     def triggers(self) -> tuple[str, ...]:
         """Tags that begin a run: the first one, and those of single calls whose block's tag is missing."""
         return tuple(
-            tag for at, tag in enumerate(self.opening) if at == 0 or (tag[0] == "<" and len(tag) > 4)
+            tag for at, tag in enumerate(self.opening) if at == 0 or (tag[0] in "<]" and len(tag) > 4)
         )
 
 
 @lru_cache(maxsize=256)
 def plan_of(syntax: CallSyntax) -> Plan:
     """The plan for a syntax; a run without any tag has no triggers."""
-    before_name = () if isinstance(syntax, JsonCalls | PythonicCalls) else (syntax.before_name.lstrip(),)
-    call = tuple(tag for tag in (*split_tags(syntax.call_open), *before_name) if tag)
-    opening = tuple(tag for tag in split_tags(syntax.block_open) if tag not in "[{") + call
-    call_close, block_close = split_tags(syntax.call_close), split_tags(syntax.block_close)
+    before_name = "" if isinstance(syntax, JsonCalls | PythonicCalls) else syntax.before_name.lstrip()
+    before_name = "" if varies(before_name) else before_name
+    split = str.split if syntax.glued else split_tags
+    call = tuple(tag for tag in (*split(syntax.call_open), before_name) if tag)
+    opening = tuple(tag for tag in split(syntax.block_open) if tag not in "[{") + call
+    call_close, block_close = split(syntax.call_close), split(syntax.block_close)
     return Plan(
         opening=opening,
         before_call=len(call),
@@ -105,6 +108,7 @@ def read_run(source: Source, sink: CallSink, syntaxes: Sequence[CallSyntax], tri
                 pending = plan.opening[len(plan.opening) - plan.before_call :]
                 continue
             if not called:
+                source.at -= len(tag)  # it may be the beginning of another
                 raise NoCall
             source.settle()
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from vllm_mlx.parsing.readers.block import plan_of, read_run
 from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits, markers
@@ -40,7 +41,13 @@ def read_header(
         raise NoCall
     if not tools:
         raise NoCall
-    if channels.object_only:
+    if channels.body is not None:
+        yield from source.skip()
+        trigger = yield from source.literal(*plan_of(channels.body).triggers)
+        if not trigger:
+            raise NoCall
+        yield from read_run(source, sink, (channels.body,), trigger)
+    elif channels.object_only:
         yield from source.skip()
         if (yield from source.peek()) != "{":
             raise NoCall

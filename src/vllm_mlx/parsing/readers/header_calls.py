@@ -9,7 +9,7 @@ from functools import lru_cache
 from vllm_mlx.parsing.readers.json_arguments import read_arguments
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
-from vllm_mlx.parsing.syntax import HeaderCalls
+from vllm_mlx.parsing.syntax import HeaderCalls, fill
 
 _HEADER = re.compile(r"[^{]*")
 _HEADER_LIMIT = 512
@@ -31,9 +31,9 @@ def read_header_call(
 def _name(syntax: HeaderCalls, header: str) -> str:
     """The name as the syntax places it; with strange markup behind it, as far as it looks like a name."""
     header = header.strip()
-    before = syntax.before_name.strip()
-    header = header.removeprefix(before)
-    exact = _after_name(syntax.after_name).fullmatch(header)
+    before = _pattern(syntax.before_name).match(header)
+    header = header[before.end() :] if before is not None else header
+    exact = re.fullmatch(rf"(.+?)\s*{_pattern(syntax.after_name).pattern}", header)
     if exact is not None and _NAME.fullmatch(exact[1]):
         return exact[1]
     found = _NAME.match(header)
@@ -41,6 +41,8 @@ def _name(syntax: HeaderCalls, header: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _after_name(text: str) -> re.Pattern[str]:
-    literal = re.escape(text.strip()).replace(re.escape("{index}"), r"\d+")
-    return re.compile(rf"(.+?)\s*{literal}")
+def _pattern(text: str) -> re.Pattern[str]:
+    """A text as it may stand in a header, with an id of any kind."""
+    return re.compile(
+        "".join(fill(text.strip(), lambda held: r"[^<>]*" if held == "{id}" else r"\d+", re.escape))
+    )

@@ -12,7 +12,7 @@ from vllm_mlx.parsing.arguments import (
     typed_json,
 )
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
-from vllm_mlx.parsing.source import SPACE, Source, Waits
+from vllm_mlx.parsing.source import SPACE, Source, Waits, read_whole
 
 
 def read_arguments(
@@ -38,6 +38,13 @@ def read_arguments(
             return True
         elif char != '"' or not (yield from _read_member(source, tell, closing, schema)):
             return (yield from read_value(source, tell, closing, inside=True))
+
+
+def typed_arguments(text: str, schema: dict[str, Any] | None) -> str:
+    """Arguments that are complete before their tool is known, as `read_arguments` would have told them."""
+    parts: list[str] = []
+    rest = read_whole(text, lambda source: read_arguments(source, parts.append, (), schema))
+    return "".join((*parts, rest))
 
 
 def _read_member(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from vllm_mlx.parsing.readers.json_arguments import read_arguments
+from vllm_mlx.parsing.readers.json_arguments import read_arguments, typed_arguments
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
@@ -50,8 +50,9 @@ def read_json_call(
     """One object, from its brace to its brace.
 
     Arguments that follow the name are passed on as they are written; whatever is wrong inside them is the
-    model's, as with OpenAI. Members other than name and arguments are read and dropped. A model that forgets
-    the last brace has still made its call.
+    model's, as with OpenAI. Those before it, or inside a string, are held back until the call is complete,
+    since only its tool says which types they have. Members other than name and arguments are read and
+    dropped. A model that forgets the last brace has still made its call.
 
     Args:
         closing: the tags that may follow.
@@ -82,7 +83,7 @@ def read_json_call(
         if not call.name or (call.arguments is None and call.strange):
             raise NoCall
         _begin(sink, call, bare)
-        sink.write((call.arguments or "").strip() or "{}")
+        sink.write(typed_arguments((call.arguments or "").strip() or "{}", sink.schema(call.name)))
     source.settle()
 
 

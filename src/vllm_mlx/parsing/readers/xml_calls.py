@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
 from vllm_mlx.parsing.format import split_tags
+from vllm_mlx.parsing.readers.elements import read_element
 from vllm_mlx.parsing.readers.json_value import read_value
 from vllm_mlx.parsing.readers.loose import escaped
 from vllm_mlx.parsing.readers.sink import CallSink
@@ -27,7 +28,9 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
     one, from the text, so it waits for its end.
     """
     name = yield from source.span(_NAME, _LIMIT)
-    yield from _read_rest_of_tag(source, syntax.after_name)
+    _, ended = yield from _read_rest_of_tag(source, syntax.after_name)
+    if not ended:
+        raise NoCall
     yield from source.skip()
     key_tag = syntax.before_key.strip()
     if name and (yield from source.peek()) == "{":  # some write all arguments as one JSON object
@@ -36,44 +39,63 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
         return
     if not name or not (yield from source.ahead((key_tag, *closing))):
         raise NoCall
+    if syntax.namespaced and not sink.knows(name):
+        space, _, tool = name.partition(".")
+        name = tool if space == tool and sink.knows(tool) else name
     sink.begin(name)
     schema = sink.schema(name)
     opening = "{"
     while True:
         yield from source.skip()
-        if not (yield from source.literal(key_tag)):
+        if (yield from source.ahead((key_tag, *closing))) != key_tag or source.ends_within(closing):
             break
+        source.at += len(key_tag)
         key = (yield from source.span(_KEY, _LIMIT)).strip()
-        attributes = yield from _read_rest_of_tag(source, syntax.after_key)
+        attributes, _ = yield from _read_rest_of_tag(source, syntax.after_key)
         if not (yield from source.peek()):
             sink.write(f'{opening}"{escaped(key)}')
             return
         sink.write(f"{opening}{json.dumps(key, ensure_ascii=False)}: ")
         opening = ", "
-        typed = bool(syntax.after_json_key)
-        text = 'string="true"' in attributes if typed else only_text(member_schema(schema, key))
-        yield from _read_argument(source, sink, syntax, None if text else (member_schema(schema, key),))
+        if syntax.after_json_key:
+            text = _attributes(syntax.after_key) in attributes
+        else:
+            text = only_text(member_schema(schema, key))
+        typed = None if text else (member_schema(schema, key),)
+        if syntax.inner_mark and typed is not None:
+            sink.write((yield from read_element(source, syntax.inner_mark, key, typed[0])))
+        else:
+            yield from _read_argument(source, sink, syntax, key, typed)
     if (yield from source.peek()):
         sink.write("}" if opening == ", " else "{}")
 
 
-def _read_rest_of_tag(source: Source, text: str) -> Waits[str]:
-    """What stands between a name or key and what belongs to it. Returns the attributes that were in it."""
-    if ">" in text and "<" not in text:
+def _read_rest_of_tag(source: Source, text: str) -> Waits[tuple[str, bool]]:
+    """What stands between a name or key and what belongs to it.
+
+    Returns:
+        The attributes that were in it, and whether a tag that holds such has ended.
+    """
+    if text[:1] == '"' or (">" in text and "<" not in text):
         attributes = yield from source.span(_ATTRIBUTES, _LIMIT)
-        yield from source.literal(">")
-        return attributes
+        end = yield from source.literal(text.strip().rpartition('"')[2])
+        return attributes, bool(end)
     for tag in split_tags(text):
         yield from source.skip()
         yield from source.literal(tag)
-    return ""
+    return "", True
+
+
+def _attributes(text: str) -> str:
+    """The attributes in what follows a quoted key."""
+    return text.rpartition('"')[0].removeprefix('"').strip() + '"'
 
 
 def _read_argument(
-    source: Source, sink: CallSink, syntax: XmlCalls, typed: tuple[dict[str, object] | None] | None
+    source: Source, sink: CallSink, syntax: XmlCalls, key: str, typed: tuple[dict[str, object] | None] | None
 ) -> Waits[None]:
     """The value up to its closing tag: a string while it comes (`typed` is None), or by its schema."""
-    close = syntax.after_value.strip()
+    close = syntax.after_value.strip().replace("{key}", key)
     if syntax.raw_open and (yield from source.literal(syntax.raw_open)):
         ends = markers(syntax.raw_close + close)
     elif syntax.after_key.endswith("\n"):
