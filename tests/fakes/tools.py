@@ -66,6 +66,9 @@ class FakeToolService:
             for name in self.script
         ]
 
+    async def settle(self, wanted: Sequence[str] | None) -> None:
+        pass
+
     def select(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
         chosen = [tool for tool in self.tools() if wanted is None or {tool.name, tool.server} & set(wanted)]
         if wanted and not chosen:
