@@ -155,6 +155,7 @@ async def test_a_tool_is_executed() -> None:
             "duration_ms": 1.5,
         }
         assert tools.calls == [("box__t", {"a": 1}, "route")]
+        assert tools.settled == [["box__t"]]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def routes(tools: ToolService | None) -> APIRouter:
 
 
 async def _run(tools: ToolService, body: ExecuteRequest) -> bytes:
+    await tools.settle([body.tool_name])
     outcome = await tools.execute(body.tool_name, body.arguments or {}, caller=_CALLER)
     return wire.to_json(
         wire.Execution(
