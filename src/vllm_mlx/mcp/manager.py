@@ -15,6 +15,7 @@ import msgspec
 from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded
+from vllm_mlx.core.naming import listed
 from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.keeper import Connect, Keeper, Pause, unavailable
@@ -210,7 +211,8 @@ class McpManager:
         keeper = self._keepers.get(name.partition(SEPARATOR)[0])
         if keeper is None:
             raise NotFound(
-                f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool.",
+                f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool, "
+                f"and the servers are: {listed(self._keepers)}.",
                 param="tool_name",
                 code="mcp_server_not_found",
             )
@@ -219,7 +221,11 @@ class McpManager:
             return keeper, tool
         if keeper.health().state != "ready":
             raise unavailable([keeper])
-        raise NotFound(f"There is no tool {shown!r}.", param="tool_name", code="mcp_tool_not_found")
+        raise NotFound(
+            f"There is no tool {shown!r}; those of this server are: {listed(keeper.tools)}.",
+            param="tool_name",
+            code="mcp_tool_not_found",
+        )
 
     def _of(self, name: str) -> Keeper | None:
         return self._named(name) or self._keepers.get(name.partition(SEPARATOR)[0])

@@ -36,7 +36,7 @@ def routes(tools: ToolService | None) -> APIRouter:
         """Run a tool of an MCP server; that the tool itself failed is an answer, `is_error`."""
         body = await read_body(request, ExecuteRequest)
         if tools is None:
-            raise NotFound("This server was started without MCP servers.", code="mcp_server_not_found")
+            raise NotFound("This server was started without --mcp-config.", code="mcp_server_not_found")
         return WorkReply(_run(tools, body))
 
     return router

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.mcp.tools import OfferedTool
@@ -80,7 +81,10 @@ def check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
         InvalidRequest: one is missing.
     """
     for name in sorted(wanted - names):
-        raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
+        raise InvalidRequest(
+            f"tool_choice: there is no tool {shorten(name)!r}; the tools are: {listed(sorted(names))}",
+            param="tool_choice",
+        )
 
 
 async def _offered(

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
 from vllm_mlx.server.errors import shorten
@@ -119,7 +120,8 @@ def decode_shown(body: ResponsesRequest) -> Shown:
     """
     for i, name in enumerate(body.include or ()):
         if name not in (_LOGPROBS, _SEALED) and name not in _OF_OTHER_TOOLS:
-            raise wrong(f"include[{i}]", f"{shorten(name)!r} is not known")
+            known = listed([_LOGPROBS, _SEALED, *sorted(_OF_OTHER_TOOLS)])
+            raise wrong(f"include[{i}]", f"{shorten(name)!r} is not known; there are: {known}")
     included = body.include or ()
     return Shown(
         logprobs=_LOGPROBS in included,
@@ -197,7 +199,8 @@ def _constraint(body: CountInputRequest) -> Constraint | None:
     if form.type == "json_object":
         return JsonObject()
     if form.type != "json_schema":
-        raise wrong("text.format.type", f"{shorten(form.type)!r} is not supported")
+        known = "use text, json_object or json_schema"
+        raise wrong("text.format.type", f"{shorten(form.type)!r} is not supported; {known}")
     if form.schema_ is None:
         raise wrong("text.format.schema", "is missing")
     return JsonSchema(form.schema_, form.name)
