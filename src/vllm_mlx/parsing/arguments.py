@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from vllm_mlx.parsing.python_literal import read_literal
 
 Schema = Mapping[str, Any]
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -180,7 +181,7 @@ def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
 def _read_python(text: str, otherwise: str) -> Any:
     """A list or a mapping as Python shows it: templates that do not ask for JSON teach models to write so."""
     try:
-        value = ast.literal_eval(text)
+        value = read_literal(text)
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return otherwise
