@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_mlx.parsing.arguments import json_text
+from vllm_mlx.parsing.arguments import Argument
 from vllm_mlx.parsing.python_literal import read_literal
 
 pytestmark = pytest.mark.requirement(65)
@@ -66,7 +66,7 @@ PIECES = [
 @pytest.mark.parametrize(("text", "value"), WARNED.items(), ids=list(WARNED))
 def test_a_literal_is_what_python_says_it_is(text: str, value: object) -> None:
     assert read_literal(text) == value
-    assert json.loads(json_text(text, {"type": ["array", "object"]})) == value
+    assert json.loads(Argument({"type": ["array", "object"]}).json_text(text)) == value
 
 
 @pytest.mark.parametrize("text", NO_LITERALS)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
+from vllm_mlx.parsing.arguments import Argument, Arguments
 from vllm_mlx.parsing.format import split_tags
 from vllm_mlx.parsing.readers.json_value import read_value
 from vllm_mlx.parsing.readers.loose import escaped
@@ -37,7 +37,7 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
     if not name or not (yield from source.ahead((key_tag, *closing))):
         raise NoCall
     sink.begin(name)
-    schema = sink.schema(name)
+    arguments = Arguments(sink.schema(name))
     opening = "{"
     while True:
         yield from source.skip()
@@ -50,9 +50,9 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
             return
         sink.write(f"{opening}{json.dumps(key, ensure_ascii=False)}: ")
         opening = ", "
-        typed = bool(syntax.after_json_key)
-        text = 'string="true"' in attributes if typed else only_text(member_schema(schema, key))
-        yield from _read_argument(source, sink, syntax, None if text else (member_schema(schema, key),))
+        typed, wanted = bool(syntax.after_json_key), arguments.of(key)
+        text = 'string="true"' in attributes if typed else wanted.only_text()
+        yield from _read_argument(source, sink, syntax, None if text else wanted)
     if (yield from source.peek()):
         sink.write("}" if opening == ", " else "{}")
 
@@ -69,10 +69,8 @@ def _read_rest_of_tag(source: Source, text: str) -> Waits[str]:
     return ""
 
 
-def _read_argument(
-    source: Source, sink: CallSink, syntax: XmlCalls, typed: tuple[dict[str, object] | None] | None
-) -> Waits[None]:
-    """The value up to its closing tag: a string while it comes (`typed` is None), or by its schema."""
+def _read_argument(source: Source, sink: CallSink, syntax: XmlCalls, wanted: Argument | None) -> Waits[None]:
+    """The value up to its closing tag: a string while it comes (`wanted` is None), or by its schema."""
     close = syntax.after_value.strip()
     if syntax.raw_open and (yield from source.literal(syntax.raw_open)):
         ends = markers(syntax.raw_close + close)
@@ -81,7 +79,7 @@ def _read_argument(
         ends = markers("\n" + close, close)
     else:
         ends = markers(close)
-    if typed is None:
+    if wanted is None:
         sink.write('"')
         found = yield from source.until(ends, lambda text: sink.write(escaped(text)))
         source.at += len(found)
@@ -92,4 +90,4 @@ def _read_argument(
     found = yield from source.until(ends, parts.append)
     source.at += len(found)
     # Cut off: what there is goes out as the string it is so far.
-    sink.write(json_text("".join(parts), typed[0]) if found else f'"{escaped("".join(parts))}')
+    sink.write(wanted.json_text("".join(parts)) if found else f'"{escaped("".join(parts))}')
