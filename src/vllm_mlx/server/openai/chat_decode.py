@@ -22,7 +22,7 @@ from vllm_mlx.server.openai.chat_schema import (
     ToolChoiceObject,
 )
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
-from vllm_mlx.server.shared_fields import Effort, told_effort
+from vllm_mlx.server.shared_fields import Effort, thinking_variables
 
 MAX_TOOLS = 1024
 _UNANSWERED = "tool_calls of which not all are answered"
@@ -140,15 +140,7 @@ def template_variables(
     given: dict[str, Any] | None, enable_thinking: bool | None, reasoning_effort: Effort | None = None
 ) -> dict[str, Any]:
     """Variables for the chat template; the request's own `chat_template_kwargs` win over its short forms."""
-    variables: dict[str, Any] = {}
-    if reasoning_effort is not None:
-        # Templates with a switch know nothing between off and on.
-        variables["enable_thinking"] = reasoning_effort not in ("none", "minimal")
-        if reasoning_effort != "none":
-            variables["reasoning_effort"] = told_effort(reasoning_effort)
-    if enable_thinking is not None:
-        variables["enable_thinking"] = enable_thinking
-    return variables | (given or {})
+    return thinking_variables(reasoning_effort, enable_thinking) | (given or {})
 
 
 def continues_final_message(add_generation_prompt: bool | None, continue_final: bool | None) -> bool:

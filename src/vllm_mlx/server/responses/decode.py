@@ -20,7 +20,7 @@ from vllm_mlx.server.responses.encode import Shown
 from vllm_mlx.server.responses.items_decode import decode_items
 from vllm_mlx.server.responses.schema import CountInputRequest, ReasoningField, ResponsesRequest
 from vllm_mlx.server.responses.tools_decode import Toolbox, echoed, wrong
-from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
+from vllm_mlx.server.shared_fields import forms_elsewhere, thinking_variables
 
 MAX_OUTPUT_TOKENS = 2**31 - 1
 _LOGPROBS = "message.output_text.logprobs"
@@ -102,7 +102,7 @@ def decode_prompt(body: CountInputRequest, toolbox: Toolbox, conversation: Conve
         messages=decode_items(body.instructions, conversation.items, conversation.where),
         tools=toolbox.specs,
         tool_choice=toolbox.choice,
-        template_kwargs=_template_variables(body) | (body.chat_template_kwargs or {}),
+        template_kwargs=_template_variables(body),
         parallel_tool_calls=body.parallel_tool_calls is not False,
     )
 
@@ -171,14 +171,7 @@ def _summary(reasoning: ReasoningField | None) -> str | None:
 
 def _template_variables(body: CountInputRequest) -> dict[str, Any]:
     effort = body.reasoning.effort if body.reasoning else None
-    variables: dict[str, Any] = {}
-    if effort is not None:
-        variables = (
-            {"enable_thinking": False} if effort == "none" else {"reasoning_effort": told_effort(effort)}
-        )
-    if body.enable_thinking is not None:
-        variables["enable_thinking"] = body.enable_thinking
-    return variables
+    return thinking_variables(effort, body.enable_thinking) | (body.chat_template_kwargs or {})
 
 
 def _logprobs(body: ResponsesRequest) -> int | None:
