@@ -35,6 +35,11 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._entries))
 
+    def hint(self, name: str) -> str:
+        """The end of a sentence about a name that is none of these: the closest one, if one is close."""
+        close = get_close_matches(name, self._entries, 1)
+        return f"; did you mean {close[0]!r}?" if close else ""
+
     def get(self, name: str) -> T:
         """Import and return the member.
 
@@ -42,8 +47,6 @@ class Registry(Generic[T]):
             UnknownName: no entry has that name; the message offers the closest one.
         """
         if name not in self._entries:
-            close = get_close_matches(name, self._entries, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise UnknownName(f"unknown {self.kind} {name!r}{hint}")
+            raise UnknownName(f"unknown {self.kind} {name!r}{self.hint(name)}")
         module, _, attribute = self._entries[name].partition(":")
         return cast(T, getattr(import_module(module), attribute))

@@ -25,7 +25,7 @@ def test_a_parser_that_is_none_is_told_with_those_there_are(capsys: pytest.Captu
     assert run(["serve", "--port", "0", "--tool-call-parser", "qwen9"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("vllm-mlx: error: --tool-call-parser must be auto or one of anthropic, ")
-    assert shown.endswith("not 'qwen9'\n")
+    assert shown.endswith("not 'qwen9'; did you mean 'qwen'?\n")
 
 
 def test_a_model_that_cannot_be_loaded_is_told_once(

@@ -18,6 +18,7 @@ class FakeToolService:
     Attributes:
         calls: (name, arguments, caller) of each execution that began.
         limits: (timeout_s, max_bytes) of each.
+        settled: what was waited for.
         go: releases tools whose script is `WAIT`.
         waiting: released by each tool that waits.
         cancelled: names of the tools that were cancelled.
@@ -33,6 +34,7 @@ class FakeToolService:
         self.cancelled: list[str] = []
         self.go = asyncio.Event()
         self.waiting = asyncio.Semaphore(0)
+        self.settled: list[Sequence[str] | None] = []
         self.started = False
         self.closed = False
 
@@ -65,6 +67,9 @@ class FakeToolService:
             )
             for name in self.script
         ]
+
+    async def settle(self, wanted: Sequence[str] | None) -> None:
+        self.settled.append(wanted)
 
     def select(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
         chosen = [tool for tool in self.tools() if wanted is None or {tool.name, tool.server} & set(wanted)]

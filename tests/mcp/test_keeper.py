@@ -48,7 +48,10 @@ class Played:
 
 
 class World:
-    """Connections in the order they are opened; an exception among them is what opening brings."""
+    """Connections in the order they are opened; an exception among them is what opening brings.
+
+    `hang` keeps new ones from opening for ever, `gate` until it is set.
+    """
 
     def __init__(self, *connections: Played | BaseException) -> None:
         self._connections = iter(connections)
@@ -57,11 +60,14 @@ class World:
         self._over = asyncio.Semaphore(0)
         self.closed = 0
         self.hang = False
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     @asynccontextmanager
     async def connect(self, server: McpServer) -> AsyncIterator[Any]:
         if self.hang:
             await asyncio.Event().wait()
+        await self.gate.wait()
         connection = next(self._connections)
         if isinstance(connection, BaseException):
             raise connection
@@ -170,6 +176,55 @@ async def test_a_server_that_is_not_ready_is_unavailable_and_its_tools_are_not_l
             manager.select(["My Box"])
 
 
+async def test_a_request_waits_for_a_server_that_is_tried_for_the_first_time() -> None:
+    world = World(Played())
+    world.gate.clear()
+    async with world.managing(SERVER) as manager:
+        for wanted in (None, ["My Box"], ["My_Box__a"]):
+            with pytest.raises(Unavailable, match="The MCP server My Box is connecting"):
+                manager.select(wanted)
+        waits = [asyncio.create_task(manager.settle(wanted)) for wanted in (None, ["My_Box"], ["My_Box__a"])]
+        await manager.settle(["nobody", "nobody__a"])
+        assert not any(wait.done() for wait in waits)
+        world.gate.set()
+        await asyncio.gather(*waits)
+        assert [tool.name for tool in manager.select(None)] == ["My_Box__a"]
+
+
+async def test_a_request_waits_neither_for_a_hung_server_nor_for_a_second_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vllm_mlx.mcp.manager.FIRST_TRY_S", 0.05)
+    world = World()
+    world.gate.clear()
+    other = McpServer(name="other", prefix="other", transport="stdio")
+    off = McpServer(name="off", prefix="off", transport="stdio", disabled=True)
+    async with world.managing(SERVER, other, off) as manager:
+        await manager.settle(None)
+        with pytest.raises(
+            Unavailable, match=r"No MCP server is ready: My Box is connecting; other is connecting\."
+        ) as failure:
+            manager.select(None)
+        assert failure.value.retry_after_s is not None
+    monkeypatch.setattr("vllm_mlx.mcp.manager.FIRST_TRY_S", LIMIT_S)
+    world = World(Unavailable("it sulks"))
+    async with world.managing(SERVER, off) as manager:
+        await manager.settle(None)
+        world.hang = True
+        await world.next_pause()
+        await settled(manager, "connecting", "disabled")
+        await asyncio.wait_for(manager.settle(None), LIMIT_S / 2)
+        with pytest.raises(Unavailable, match="My Box is connecting again after it failed: it sulks"):
+            manager.select(None)
+
+
+async def test_servers_that_are_ready_serve_beside_others_that_are_not() -> None:
+    other = McpServer(name="other", prefix="other", transport="stdio")
+    async with World(Played(), Unavailable("it sulks")).managing(SERVER, other) as manager:
+        await manager.settle(None)
+        assert [tool.name for tool in manager.select(None)] == ["My_Box__a"]
+
+
 @pytest.mark.requirement(80)
 async def test_a_check_of_arguments_that_takes_too_long_is_given_up_and_holds_up_no_other_call(
     monkeypatch: pytest.MonkeyPatch,
@@ -218,6 +273,7 @@ async def test_calls_reach_the_tool_and_unknown_names_are_not_found() -> None:
                 await manager.execute(name, {}, caller="route")
             assert failure.value.code == code
             assert len(failure.value.message) < 300
+            assert ("'My_Box__a'" if code == "mcp_tool_not_found" else "'My_Box'") in failure.value.message
 
 
 async def test_a_request_chooses_by_server_or_tool() -> None:

@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_mlx.parsing.arguments import (
-    has_member_without_text,
-    json_text,
-    member_schema,
-    only_text,
-    takes_no_text,
-    typed_json,
-)
+from vllm_mlx.core.events import ToolCallDelta
+from vllm_mlx.core.tools import ToolSpec
+from vllm_mlx.parsing.arguments import Argument, Arguments
+from vllm_mlx.parsing.registry import FORMATS
+from vllm_mlx.parsing.stream import OutputParser
+from vllm_mlx.parsing.write import write_calls
 
 POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"type": "string"}}}
 
@@ -68,7 +66,7 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"ty
 def test_text_gets_the_type_of_its_schema_and_stays_text_where_it_does_not_fit(
     text: str, schema: dict[str, Any] | None, value: Any
 ) -> None:
-    assert json.loads(json_text(text, schema)) == value
+    assert json.loads(Argument(schema).json_text(text)) == value
 
 
 def test_an_argument_finds_its_schema_and_the_definitions_beside_it() -> None:
@@ -77,17 +75,17 @@ def test_an_argument_finds_its_schema_and_the_definitions_beside_it() -> None:
         "$defs": {"day": {"type": "string"}},
         "additionalProperties": {"type": "integer"},
     }
-    assert only_text(member_schema(tool, "when"))
-    assert json_text("7", member_schema(tool, "other")) == "7"
-    assert member_schema(tool, "odd") is None
-    assert member_schema({}, "a") is None
-    assert member_schema(None, "a") is None
+    assert Arguments(tool).of("when").only_text()
+    assert Arguments(tool).of("other").json_text("7") == "7"
+    assert not Arguments(tool).of("odd").known
+    assert not Arguments({}).of("a").known
+    assert not Arguments(None).of("a").known
 
 
 def test_a_schema_that_holds_itself_ends() -> None:
     tree: dict[str, Any] = {"properties": {"t": {"$ref": "#/$defs/t"}}}
     tree["$defs"] = {"t": {"anyOf": [{"$ref": "#/$defs/t"}, {"type": "null"}]}}
-    assert json_text("null", member_schema(tree, "t")) == "null"
+    assert Arguments(tree).of("t").json_text("null") == "null"
 
 
 def test_a_schema_that_refers_to_itself_from_many_places_is_looked_at_once() -> None:
@@ -96,28 +94,28 @@ def test_a_schema_that_refers_to_itself_from_many_places_is_looked_at_once() -> 
         "properties": {"t": again},
         "$defs": {"t": {"anyOf": [again, again, {"anyOf": [again, {"type": "integer"}]}]}},
     }
-    assert has_member_without_text(tree)
-    assert takes_no_text(member_schema(tree, "t"))
-    assert typed_json('"3"', member_schema(tree, "t")) == "3"
+    assert Arguments(tree).have_one_without_text()
+    assert Arguments(tree).of("t").takes_no_text()
+    assert Arguments(tree).of("t").typed_json('"3"') == "3"
 
 
 def test_a_long_list_does_not_look_through_a_long_schema_for_each_of_its_values() -> None:
     items = {"anyOf": [{"type": "boolean"}] * 20_000 + [{"enum": list(range(20_000))}]}
     text = json.dumps(["3"] * 20_000)
-    assert json.loads(json_text(text, {"type": "array", "items": items})) == [3] * 20_000
+    assert json.loads(Argument({"type": "array", "items": items}).json_text(text)) == [3] * 20_000
 
 
 def test_objects_within_objects_know_the_definitions_of_the_tool() -> None:
     days = {"type": "object", "properties": {"from": {"$ref": "#/$defs/day"}}}
     tool = {"properties": {"days": days}, "$defs": {"day": {"type": "integer"}}}
-    assert json.loads(typed_json('{"from": "3"}', member_schema(tool, "days"))) == {"from": 3}
+    assert json.loads(Arguments(tool).of("days").typed_json('{"from": "3"}')) == {"from": 3}
 
 
 @pytest.mark.parametrize("depth", [64, 900, 940, 990, 3000])
 def test_a_value_of_any_depth_comes_back(depth: int) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     text = f'{{"n": "3", "a": {"[" * depth}{"]" * depth}}}'
-    assert typed_json(text, schema).replace(" ", "") in (
+    assert Argument(schema).typed_json(text).replace(" ", "") in (
         text.replace(" ", ""),
         text.replace(" ", "").replace('"3"', "3"),
     )
@@ -138,4 +136,17 @@ schemas = st.recursive(
 
 @given(st.text(max_size=12) | st.sampled_from(['{"a": ["1"]}', "[true, null]", "1"]), schemas)
 def test_any_text_with_any_schema_is_json(text: str, schema: dict[str, Any]) -> None:
-    json.loads(json_text(text, schema))
+    json.loads(Argument(schema).json_text(text))
+
+
+@pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "pythonic", "gemma4"])
+def test_a_long_schema_of_many_arguments_is_not_looked_through_for_each(name: str) -> None:
+    any_of = [{"type": "boolean"}] * 20_000 + [{"type": "integer"}]
+    tool = ToolSpec(
+        "f", None, {"properties": {"n": {"type": "integer"}}, "additionalProperties": {"anyOf": any_of}}
+    )
+    written = {f"k{i}": "3" for i in range(4000)}
+    parser = OutputParser(FORMATS.get(name), tools=(tool,))
+    events = parser.feed(write_calls(FORMATS.get(name).calls[0], [("f", written)])) + parser.finish()
+    told = "".join(event.arguments for event in events if isinstance(event, ToolCallDelta))
+    assert json.loads(told) == dict.fromkeys(written, 3)

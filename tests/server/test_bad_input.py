@@ -429,6 +429,27 @@ WIDE = {
 }
 
 
+SPEC = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("tools", {"tools": [SPEC] * 20_000, "messages": [USER]}),
+        ("messages", {"tools": [SPEC], "messages": [USER] * 50_000}),
+        ("prompt", {"prompt": [1] * (MAX_VALUES + 1)}),
+        ("messages", {"messages": [{"role": "user", "content": [[]] * MAX_BRANCHES}]}),
+        (None, {"messages": [USER], "metadata": {str(i): "x" for i in range(MAX_BRANCHES)}}),
+        (None, [[]] * (MAX_BRANCHES + 1)),
+    ],
+)
+def test_the_field_that_holds_too_many_values_is_named(field: str | None, more: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_json(json.dumps(more).encode())
+    assert (refused.value.param, refused.value.code) == (field, "too_many_values")
+    assert refused.value.message.startswith("The JSON" if field is None else f"{field}: The JSON holds")
+
+
 @pytest.mark.parametrize("body", WIDE.values(), ids=WIDE)
 def test_a_body_of_too_many_values_is_refused_before_any_of_them_is_built(body: bytes) -> None:
     tracemalloc.start()

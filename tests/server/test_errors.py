@@ -126,18 +126,30 @@ async def test_an_unknown_route_is_404_in_openais_shape(client: httpx.AsyncClien
         ("/messages", "/v1/messages"),
         ("/v1/responses/", "/v1/responses"),
         ("/v1/tokenize", "/tokenize"),
+        ("//v1/chat/completions", "/v1/chat/completions"),
+        ("/v1//chat/completions", "/v1/chat/completions"),
+        ("//v1//messages//count_tokens/", "/v1/messages/count_tokens"),
+        ("/v1/v1//responses", "/v1/responses"),
+        ("//chat/completions", "/v1/chat/completions"),
     ],
 )
 async def test_a_path_of_a_wrong_base_url_is_told_the_right_one(
     client: httpx.AsyncClient, asked: str, meant: str
 ) -> None:
-    response = await client.post(asked, json={})
+    response = await client.post(f"http://127.0.0.1{asked}", json={})
     assert (response.status_code, response.json()["error"]["code"]) == (404, "route_not_found")
     assert f"but there is {meant}: look at the base URL" in response.json()["error"]["message"]
     message = (await client.get("/models")).json()["error"]["message"]
     assert message.startswith("There is no route GET /models, but there is /v1/models")
     nowhere = await client.post("/v1/embed", json={})
     assert nowhere.json()["error"]["message"] == "There is no route POST /v1/embed."
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "//v1//"])
+async def test_the_base_url_itself_leads_to_a_route_below_it(client: httpx.AsyncClient, path: str) -> None:
+    message = (await client.get(f"http://127.0.0.1{path}")).json()["error"]["message"]
+    assert message.startswith(f"There is no route GET {path}, but there is /v1/models: ")
+    assert "look at the base URL" not in message
 
 
 async def test_a_wrong_method_is_405_and_names_the_right_one(client: httpx.AsyncClient) -> None:

@@ -21,9 +21,12 @@ from vllm_mlx.core.events import Finished, Started, TextDelta, ToolCallDelta, To
 from vllm_mlx.core.messages import Text, ToolCall, ToolResult
 from vllm_mlx.core.requests import ChatInput
 from vllm_mlx.core.tools import ToolChoice
+from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.replies import WorkReply
 from vllm_mlx.service.tool_loop import ToolLoop
+from vllm_mlx.service.tools import ToolService
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
 
@@ -47,7 +50,7 @@ def model(*turns: Any) -> FakeModelService:
 
 @asynccontextmanager
 async def client(
-    tools: FakeToolService | None, service: FakeModelService | None = None, *, always: bool = False
+    tools: ToolService | None, service: FakeModelService | None = None, *, always: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     loop = None if tools is None else ToolLoop(tools, always=always)
     transport = httpx.ASGITransport(
@@ -101,6 +104,42 @@ async def test_without_servers_the_lists_are_empty_and_nothing_runs() -> None:
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "mcp_tools")
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("/v1/chat/completions", HELLO, "server_error"),
+        ("/v1/chat/completions/render", HELLO, "server_error"),
+        ("/v1/responses", {"input": "hi"}, "server_error"),
+        ("/v1/messages", HELLO | {"max_tokens": 9}, "overloaded_error"),
+        ("/v1/messages", HELLO | {"max_tokens": 9, "stream": True}, "overloaded_error"),
+    ],
+)
+async def test_tools_of_servers_that_are_not_ready_are_told_and_hold_up_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], kind: str
+) -> None:
+    monkeypatch.setattr("vllm_mlx.mcp.manager.FIRST_TRY_S", 0.05)
+
+    @asynccontextmanager
+    async def hang(_: McpServer) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    tools = McpManager([McpServer(name="box", prefix="box", transport="stdio")], connect=hang)
+    await tools.start()
+    try:
+        async with client(tools, model(SAY, SAY), always=True) as http:
+            for wanted in (True, ["box"], ["box__t"]):
+                answer = await http.post(path, json=body | {"mcp_tools": wanted})
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                error = answer.json()["error"]
+                assert (error["type"], error["message"]) == (kind, "The MCP server box is connecting.")
+            monkeypatch.setattr("vllm_mlx.mcp.manager.FIRST_TRY_S", 10 * LIMIT_S)
+            for own in ({}, {"mcp_tools": False}):
+                assert (await http.post(path, json=body | own)).status_code == 200
+    finally:
+        await tools.aclose()
+
+
 async def test_a_tool_is_executed() -> None:
     tools = FakeToolService({"t": "five"})
     async with client(tools) as http:
@@ -116,6 +155,7 @@ async def test_a_tool_is_executed() -> None:
             "duration_ms": 1.5,
         }
         assert tools.calls == [("box__t", {"a": 1}, "route")]
+        assert tools.settled == [["box__t"]]
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ async def test_a_thought_is_its_own_summary_where_summaries_are_asked_for(
     assert answer["reasoning"] == {"effort": "low", "summary": "auto"}
     chat = service.requests[-1].input
     assert isinstance(chat, ChatInput)
-    assert chat.template_kwargs == {"reasoning_effort": "low"}
+    assert chat.template_kwargs == {"enable_thinking": True, "reasoning_effort": "low"}
 
 
 @pytest.mark.parametrize("summary", [None, "detailed"])

@@ -147,9 +147,23 @@ def checked_response_with_choice(body: Any) -> Any:
     return checked_response(body)
 
 
-async def test_effort_none_is_no_thought(client: httpx.AsyncClient, service: FakeModelService) -> None:
-    chat = await prompt(client, service, reasoning={"effort": "none"})
-    assert chat.template_kwargs == {"enable_thinking": False}
+@pytest.mark.requirement(55)
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+async def test_an_effort_means_what_it_means_in_a_chat(
+    client: httpx.AsyncClient, service: FakeModelService, effort: str
+) -> None:
+    chat = await prompt(client, service, reasoning={"effort": effort})
+    body = {"messages": [{"role": "user", "content": "hi"}], "reasoning_effort": effort}
+    assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    asked = service.requests[-1].input
+    assert isinstance(asked, ChatInput)
+    assert chat.template_kwargs == asked.template_kwargs
+    assert chat.template_kwargs["enable_thinking"] is (effort not in ("none", "minimal"))
+
+
+async def test_the_templates_own_variables_win_over_the_effort(
+    client: httpx.AsyncClient, service: FakeModelService
+) -> None:
     chat = await prompt(
         client, service, reasoning={"effort": "none"}, chat_template_kwargs={"enable_thinking": True}
     )

@@ -430,7 +430,7 @@ async def test_the_settings_reach_the_loop(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(LIMIT_S):
             # What is awaited happens in another process.
-            while not (offered := loop.tools.select(None)):  # noqa: ASYNC110
+            while not (offered := loop.tools.tools()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         turns = Turns(*[call("fine__echo", arguments='{"text": "hi"}')] * 2)
         asked = GenerateRequest(input=ChatInput(messages=(QUESTION,)))

@@ -9,6 +9,7 @@ from itertools import accumulate
 from vllm_mlx.core.errors import InvalidRequest
 
 MAX_NESTING = 64
+TOO_MANY_VALUES = "too_many_values"
 MAX_VALUES = 2**20
 """Parsing is one C call during which nobody else is served; a million token ids take it 60 ms."""
 MAX_BRANCHES = 2**17
@@ -44,7 +45,7 @@ def check_structure(body: bytes) -> None:
         if branches > MAX_BRANCHES or commas >= MAX_VALUES:
             raise InvalidRequest(
                 f"The JSON holds more than {MAX_VALUES} values, or {MAX_BRANCHES} arrays, objects and pairs.",
-                code="too_many_values",
+                code=TOO_MANY_VALUES,
             )
         steps = marks.translate(_STEPS, b",:")
         if max(accumulate(memoryview(steps).cast("b"), initial=depth)) > MAX_NESTING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -68,6 +68,7 @@ class Keeper:
         self._listing = Listing()
         self._tries = 0
         self._closing = False
+        self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -83,6 +84,11 @@ class Keeper:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._state != "disabled":
             self._set("stopped")
+
+    async def tried(self) -> None:
+        """Wait until the first try to connect is over, well or badly."""
+        if self._state != "disabled":
+            await self._tried.wait()
 
     def health(self) -> ServerHealth:
         """How the server does now."""
@@ -118,17 +124,13 @@ class Keeper:
             DeadlineExceeded: no result in time.
         """
         if self._connection is None:
-            raise self.unavailable()
+            raise unavailable([self])
         return await self._connection.call(tool, arguments, timeout_s)
 
-    def unavailable(self) -> Unavailable:
-        """Why no tool of it can run now."""
+    def in_words(self) -> str:
+        """Its name and how it does, for a sentence."""
         reason = f": {self._error}" if self._error else ""
-        return Unavailable(
-            f"The MCP server {self.server.name} {self._state_in_words()}{reason}.",
-            retry_after_s=FIRST_PAUSE_S,
-            code="mcp_server_unavailable",
-        )
+        return f"{self.server.name} {self._state_in_words()}{reason}"
 
     def _state_in_words(self) -> str:
         if self._state == "failed":
@@ -191,6 +193,19 @@ class Keeper:
 
     def _set(self, state: ServerState, error: str | None = None) -> None:
         self._state, self._error = state, error
+        if state != "connecting":
+            self._tried.set()
+
+
+def unavailable(keepers: Sequence[Keeper]) -> Unavailable:
+    """Why no tool of these servers can run now."""
+    alone = len(keepers) == 1
+    how = "; ".join(keeper.in_words() for keeper in keepers)
+    return Unavailable(
+        f"The MCP server {how}." if alone else f"No MCP server is ready: {how}.",
+        retry_after_s=FIRST_PAUSE_S,
+        code="mcp_server_unavailable",
+    )
 
 
 def _sdk() -> Connect:

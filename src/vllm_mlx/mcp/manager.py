@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, Final
@@ -14,13 +15,18 @@ import msgspec
 from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.clock import Clock, system_clock
 from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded
+from vllm_mlx.core.naming import listed
 from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.config import McpServer
-from vllm_mlx.mcp.keeper import Connect, Keeper, Pause
+from vllm_mlx.mcp.keeper import Connect, Keeper, Pause, unavailable
 from vllm_mlx.mcp.tools import SEPARATOR, OfferedTool, ServerHealth, Tool, ToolOutcome, cut
 
 MAX_CALLS_AT_ONCE = 32
 """Of one server; a slow one must not pile up calls."""
+
+FIRST_TRY_S: Final = 5.0
+"""How long a request that asks for tools waits for servers that were never tried before: most are there by
+then, and one that hangs must not hold up a chat for long."""
 
 CHECK_S: Final = 2.0
 """How long the check of one call's arguments may take; unlike items of a long list take their square."""
@@ -66,21 +72,32 @@ class McpManager:
         """The tools of all servers that are ready."""
         return [tool for keeper in self._keepers.values() for tool in keeper.offered()]
 
+    async def settle(self, wanted: Sequence[str] | None) -> None:
+        """Wait, for a few seconds at most, until the servers of these tools were tried once; None for all."""
+        asked = self._keepers.values() if wanted is None else filter(None, map(self._of, wanted))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_TRY_S):
+                for keeper in asked:
+                    await keeper.tried()
+
     def select(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
         """The tools that a request asks for: by their names or their servers'; None for all that are there.
 
         Raises:
             InvalidRequest: there is no such server or tool.
-            Unavailable: the server is not ready.
+            Unavailable: the server is not ready; for all tools, none is.
         """
         if wanted is None:
+            enabled = [k for k in self._keepers.values() if not k.server.disabled]
+            if enabled and all(k.health().state != "ready" for k in enabled):
+                raise unavailable(enabled)
             return self.tools()
         chosen: dict[str, OfferedTool] = {}
         for name in wanted:
             keeper = self._named(name)
             if keeper is not None:
                 if keeper.health().state != "ready":
-                    raise keeper.unavailable()
+                    raise unavailable([keeper])
                 chosen.update((tool.name, tool) for tool in keeper.offered())
                 continue
             try:
@@ -194,7 +211,8 @@ class McpManager:
         keeper = self._keepers.get(name.partition(SEPARATOR)[0])
         if keeper is None:
             raise NotFound(
-                f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool.",
+                f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool, "
+                f"and the servers are: {listed(self._keepers)}.",
                 param="tool_name",
                 code="mcp_server_not_found",
             )
@@ -202,8 +220,15 @@ class McpManager:
         if tool is not None:
             return keeper, tool
         if keeper.health().state != "ready":
-            raise keeper.unavailable()
-        raise NotFound(f"There is no tool {shown!r}.", param="tool_name", code="mcp_tool_not_found")
+            raise unavailable([keeper])
+        raise NotFound(
+            f"There is no tool {shown!r}; those of this server are: {listed(keeper.tools)}.",
+            param="tool_name",
+            code="mcp_tool_not_found",
+        )
+
+    def _of(self, name: str) -> Keeper | None:
+        return self._named(name) or self._keepers.get(name.partition(SEPARATOR)[0])
 
     def _named(self, name: str) -> Keeper | None:
         return next((k for k in self._keepers.values() if name in (k.server.name, k.server.prefix)), None)

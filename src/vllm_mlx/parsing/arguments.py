@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+
+from vllm_mlx.parsing.python_literal import read_literal
 
 Schema = Mapping[str, Any]
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -20,64 +21,92 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _TYPES = ("null", "boolean", "integer", "number", "array", "object", "string")
 
 
-def member_schema(schema: Schema | None, key: str) -> dict[str, Any] | None:
-    """The schema of one argument with its reference followed; None where the tool does not say."""
-    if not isinstance(schema, Mapping):
-        return None
-    return _part(_member(schema, key), schema)
+class Argument:
+    """What a tool's schema says of one value; None where it says nothing.
 
-
-def item_schema(schema: Schema | None) -> dict[str, Any] | None:
-    """The same of a list's items."""
-    return _part(schema.get("items"), schema) if isinstance(schema, Mapping) else None
-
-
-def allowed_types(schema: Schema | None) -> frozenset[str]:
-    """Every JSON type that the schema allows; empty where it does not say."""
-    return frozenset() if schema is None else _Rules(schema).types(schema)
-
-
-def only_text(schema: Schema | None) -> bool:
-    """Whether every value is a string, so that text can be passed on before it is complete."""
-    return schema is not None and _Rules(schema).types(schema) == {"string"}
-
-
-def takes_no_text(schema: Schema | None) -> bool:
-    """Whether the schema says which types there are, and text is none of them."""
-    return schema is not None and _no_text(_Rules(schema).types(schema))
-
-
-def has_member_without_text(schema: Schema | None) -> bool:
-    """Whether a property of the schema takes no text."""
-    properties = schema.get("properties") if isinstance(schema, Mapping) else None
-    if schema is None or not isinstance(properties, Mapping):
-        return False
-    rules = _Rules(schema)
-    return any(_no_text(rules.types(one)) for one in properties.values() if isinstance(one, Mapping))
-
-
-def json_text(text: str, schema: Schema | None) -> str:
-    """The argument as JSON text.
-
-    What fits the schema's types best is taken, in the order null, boolean, integer, number, array, object,
-    string; strings inside arrays and objects are typed the same way. Text that fits none of them stays a
-    string, so that the caller sees what the model wrote. A number that clients cannot hold is text where
-    text may stand, else the nearest that they can. Without a schema the text is read as JSON if it is
-    JSON, else it is a string.
+    Attributes:
+        known: it says something.
     """
-    written = _written(_typed(text, schema, _Rules(schema or {}), 0, outer=True))
-    return json.dumps(text, ensure_ascii=False) if written is None else written
+
+    def __init__(self, schema: Schema | None) -> None:
+        self.known = schema is not None
+        self._schema = schema
+        self._rules = _Rules(schema or {})
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Every JSON type that the schema allows; empty where it does not say."""
+        return frozenset() if self._schema is None else self._rules.types(self._schema)
+
+    def only_text(self) -> bool:
+        """Whether every value is a string, so that text can be passed on before it is complete."""
+        return self.types == {"string"}
+
+    def takes_no_text(self) -> bool:
+        """Whether the schema says which types there are, and text is none of them."""
+        return _no_text(self.types)
+
+    def items(self) -> Argument:
+        """Each item of the value, where that is a list."""
+        schema = self._schema or _ANYTHING
+        return _part(schema.get("items"), schema)
+
+    def members(self) -> Arguments:
+        """The members of the value, where that is an object."""
+        return Arguments(self._schema)
+
+    def json_text(self, text: str) -> str:
+        """The argument, written as plain text, as JSON text.
+
+        What fits the schema's types best is taken, in the order null, boolean, integer, number, array,
+        object, string; strings inside arrays and objects are typed the same way. Text that fits none of them
+        stays a string, so that the caller sees what the model wrote. A number that clients cannot hold is
+        text where text may stand, else the nearest that they can. Without a schema the text is read as JSON
+        if it is JSON, else it is a string.
+        """
+        written = _written(_typed(text, self._schema, self._rules, 0, outer=True))
+        return json.dumps(text, ensure_ascii=False) if written is None else written
+
+    def typed_json(self, text: str) -> str:
+        """A JSON value in which strings that cannot be strings have the type that the schema asks for.
+
+        A text that is no JSON, or has the right types already, comes back as it is.
+        """
+        value = _read(text, None)
+        typed = _typed(value, self._schema, self._rules, 0)
+        written = None if value is None or typed == value else _written(typed)
+        return text if written is None else written
 
 
-def typed_json(text: str, schema: Schema | None) -> str:
-    """A JSON value in which strings that cannot be strings have the type that the schema asks for.
+class Arguments:
+    """What a tool's schema says of the arguments of a call.
 
-    A text that is no JSON, or has the right types already, comes back as it is.
+    A schema that many arguments have is looked at once for all of them: a caller's may be long, and a model
+    may write many.
     """
-    value = _read(text, None)
-    typed = _typed(value, schema, _Rules(schema or {}), 0)
-    written = None if value is None or typed == value else _written(typed)
-    return text if written is None else written
+
+    def __init__(self, schema: Schema | None) -> None:
+        self._schema = schema if isinstance(schema, Mapping) else None
+        self._found: dict[int, Argument] = {}
+
+    def of(self, key: str) -> Argument:
+        """One argument, with its schema's reference followed."""
+        schema = self._schema
+        member = None if schema is None else _member(schema, key)
+        if schema is None or member is None:
+            return _UNTOLD
+        found = self._found.get(id(member))
+        if found is None:
+            found = self._found[id(member)] = _part(member, schema)
+        return found
+
+    def have_one_without_text(self) -> bool:
+        """Whether a property of the schema takes no text."""
+        properties = None if self._schema is None else self._schema.get("properties")
+        if self._schema is None or not isinstance(properties, Mapping):
+            return False
+        rules = _Rules(self._schema)
+        return any(_no_text(rules.types(one)) for one in properties.values() if isinstance(one, Mapping))
 
 
 class _Rules:
@@ -137,6 +166,9 @@ class _Rules:
         return frozenset(types or by_keyword)
 
 
+_UNTOLD: Final = Argument(None)
+
+
 def _typed(value: Any, schema: Schema | None, rules: _Rules, depth: int, *, outer: bool = False) -> Any:
     """The value with the schema's types; `outer` for the text as the model wrote it."""
     if schema is None or depth > _MAX_DEPTH:
@@ -156,12 +188,13 @@ def _typed(value: Any, schema: Schema | None, rules: _Rules, depth: int, *, oute
     return value
 
 
-def _part(found: object, schema: Schema) -> dict[str, Any] | None:
+def _part(found: object, schema: Schema) -> Argument:
+    """What a part of the schema says, with its reference followed."""
     if not isinstance(found, Mapping):
-        return None
+        return _UNTOLD
     # A definition stands beside `properties`, so each part takes them along.
     definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-    return {**definitions, **_followed(found, schema)}
+    return Argument({**definitions, **_followed(found, schema)})
 
 
 def _member(schema: Schema, key: str) -> Schema | None:
@@ -195,7 +228,7 @@ def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
 def _read_python(text: str, otherwise: str) -> Any:
     """A list or a mapping as Python shows it: templates that do not ask for JSON teach models to write so."""
     try:
-        value = ast.literal_eval(text)
+        value = read_literal(text)
         json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return otherwise

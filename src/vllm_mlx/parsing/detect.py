@@ -107,7 +107,8 @@ def _named(setting: str, name: str) -> OutputFormat:
     try:
         return FORMATS.get(name)
     except UnknownName as error:
-        raise InvalidSetting(setting, f"must be auto or one of {', '.join(FORMATS)}, not {name!r}") from error
+        known = f"must be auto or one of {', '.join(FORMATS)}, not {name!r}{FORMATS.hint(name)}"
+        raise InvalidSetting(setting, known) from error
 
 
 def _thinker(name: str) -> OutputFormat:

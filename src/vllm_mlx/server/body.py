@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.structure import check_structure
+from vllm_mlx.core.structure import TOO_MANY_VALUES, check_structure
 from vllm_mlx.server.errors import shorten
 
 MAX_FIELDS = 256
 _INLINE_BYTES = 64 * 1024
 """Larger bodies are parsed on a thread, so that streams keep flowing meanwhile."""
 
+_NOTHING = msgspec.Raw()
 _decoder = msgspec.json.Decoder()
 
 
@@ -93,7 +94,13 @@ def parse_json(body: bytes) -> Any:
     """
     if not body:
         raise InvalidRequest("The request body is empty.", code="invalid_json")
-    check_structure(body)
+    try:
+        check_structure(body)
+    except InvalidRequest as error:
+        field = _widest_field(body) if error.code == TOO_MANY_VALUES else None
+        if field is not None:
+            raise InvalidRequest(f"{field}: {error.message}", param=field, code=error.code) from None
+        raise
     try:
         return _decoder.decode(body)
     except UnicodeDecodeError:
@@ -101,6 +108,34 @@ def parse_json(body: bytes) -> Any:
     except msgspec.DecodeError as error:
         reason = shorten(str(error).removeprefix("JSON is malformed: "))
         raise InvalidRequest(f"The request body is not valid JSON: {reason}.", code="invalid_json") from None
+
+
+class _Wide(msgspec.Struct):
+    """The fields that lists of any length stand in; what they hold is not built."""
+
+    tools: msgspec.Raw = _NOTHING
+    messages: msgspec.Raw = _NOTHING
+    input: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
+
+
+_wide_decoder = msgspec.json.Decoder(_Wide)
+
+
+def _widest_field(body: bytes) -> str | None:
+    """The field with most of the values; None where none of those has, or the body is no JSON object."""
+    try:
+        fields = _wide_decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    # Signs in strings count too: this only says where to look.
+    marks = {name: _marks(bytes(getattr(fields, name))) for name in _Wide.__struct_fields__}
+    name = max(marks, key=lambda name: marks[name])
+    return name if 2 * marks[name] > _marks(body) else None
+
+
+def _marks(text: bytes) -> int:
+    return sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
 def _explain(error: ValidationError) -> InvalidRequest:

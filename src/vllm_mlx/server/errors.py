@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI
@@ -46,6 +47,7 @@ _STATUS: dict[type[AppError], int] = {
     AppError: 500,
 }
 
+_SLASHES = re.compile("/+")
 _SHOWN_CHARS = 100
 _DRAINED_BYTES = 1024 * 1024
 MESSAGE_CHARS = 500
@@ -154,20 +156,30 @@ def _long_body_follows(scope: Scope) -> bool:
 def _of_http(request: Request, error: HTTPException) -> AppError:
     route = f"{shorten(request.method)} {shorten(request.url.path)}"
     if error.status_code == 404:
-        meant = _meant(request)
-        but = f", but there is {meant}: look at the base URL that the client was given" if meant else ""
-        return NotFound(f"There is no route {route}{but}.", code="route_not_found")
+        return NotFound(f"There is no route {route}{_hint(request)}.", code="route_not_found")
     if error.status_code == 405:
         return InvalidRequest(f"The method is not allowed: {route}.", code="method_not_allowed")
     return InvalidRequest("The request cannot be served.", code="http_error")
 
 
+def _hint(request: Request) -> str:
+    """The end of the sentence about a path that no route has."""
+    if _SLASHES.sub("/", request.scope["path"]).rstrip("/") == "/v1":
+        return ", but there is /v1/models: this path is the base URL, and the routes stand below it"
+    meant = _meant(request)
+    return f", but there is {meant}: look at the base URL that the client was given" if meant else ""
+
+
 def _meant(request: Request) -> str | None:
-    """The route that a client with a wrong base URL was after: /v1 is missing, stands twice, or ends in /."""
-    path = request.scope["path"]
-    for candidate in (f"/v1{path}", path.removeprefix("/v1"), path.rstrip("/")):
+    """The route that a client with a wrong base URL was after.
+
+    A slash stands twice or at the end, and /v1 is missing or stands twice.
+    """
+    asked = request.scope["path"]
+    path = _SLASHES.sub("/", asked).rstrip("/")
+    for candidate in (path, f"/v1{path}", path.removeprefix("/v1")):
         scope = dict(request.scope, path=candidate)
-        if candidate != path and any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+        if candidate != asked and any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
             return shorten(candidate)
     return None
 

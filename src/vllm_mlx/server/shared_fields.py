@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """Every word of the vendors, least first."""
@@ -26,6 +26,19 @@ _FORMS = (
 def told_effort(effort: Effort) -> str:
     """The template's variable `reasoning_effort`: low, medium or high, which is all that models learn."""
     return _TOLD.get(effort, "high")
+
+
+def thinking_variables(effort: Effort | None, enable_thinking: bool | None) -> dict[str, Any]:
+    """The template's variables for how much to think; the switch wins over what the effort says of it."""
+    variables: dict[str, Any] = {}
+    if effort is not None:
+        # Templates with a switch know nothing between off and on.
+        variables["enable_thinking"] = effort not in ("none", "minimal")
+        if effort != "none":
+            variables["reasoning_effort"] = told_effort(effort)
+    if enable_thinking is not None:
+        variables["enable_thinking"] = enable_thinking
+    return variables
 
 
 def forms_elsewhere(here: str) -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from vllm_mlx.chat.detokenizer import Detokenizer
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.core.events import Event, Finished, FinishReason, TokenAlternative, TokenLogprob
+from vllm_mlx.core.events import Event, Finished, FinishReason, TextDelta, TokenAlternative, TokenLogprob
 from vllm_mlx.engine.wire import RawLogprob, TokenOutput
 from vllm_mlx.parsing.stops import StopMatcher, StopStep
 from vllm_mlx.parsing.stream import OutputParser
@@ -15,6 +17,10 @@ from vllm_mlx.service.judge import CallWatch
 
 class ChoiceStream:
     """The text side of one choice. Synchronous, and alone with its state.
+
+    Args:
+        only_calls: a grammar makes all of the answer calls. The markup of one that is cut off before its name
+            is told is then no answer of the model's, and is not shown as one.
 
     Attributes:
         index: which choice it is.
@@ -35,12 +41,14 @@ class ChoiceStream:
         watch: CallWatch,
         *,
         choice: int,
+        only_calls: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = detokenizer
         self._parser = parser
         self._stops = StopMatcher(stop)
         self._watch = watch
+        self._only_calls = only_calls
         self.index = choice
         self._logprobs: list[TokenLogprob] = []
         self.started = False
@@ -73,8 +81,7 @@ class ChoiceStream:
         if output.finish is not None:
             self.completion_tokens += len(output.token_ids) - len(spoken)
             text, _ = self._stops.feed(self._detokenizer.finish())
-            events += self._parser.feed(text)
-            events += self._finish(output.finish)
+            events += self._finish(output.finish, text)
         return events
 
     @property
@@ -93,9 +100,12 @@ class ChoiceStream:
         shown, self._logprobs = self._logprobs[: step.shown], self._logprobs[step.shown :]
         return self._parser.feed(step.text, shown)
 
-    def _finish(self, reason: FinishReason) -> list[Event]:
-        events = self._read(self._stops.finish())
+    def _finish(self, reason: FinishReason, text: str = "") -> list[Event]:
+        events = self._parser.feed(text)
+        events += self._read(self._stops.finish())
         events += self._parser.finish()
+        if self._only_calls and (reason == "length" or self._stops.matched is not None):
+            events = _without_text(events)
         if self._stops.matched is not None:
             reason = "stop"
         if reason == "stop" and self._parser.calls:
@@ -103,6 +113,12 @@ class ChoiceStream:
         self.finished = True
         events.append(Finished(self.index, reason, self._stops.matched))
         return events
+
+
+def _without_text(events: Sequence[Event]) -> list[Event]:
+    """The events without the answer's text; the logprobs of its tokens stay."""
+    bare = [replace(event, text="") if isinstance(event, TextDelta) else event for event in events]
+    return [event for event in bare if not isinstance(event, TextDelta) or event.logprobs]
 
 
 def named_logprobs(tokenizer: Tokenizer, raw: Sequence[RawLogprob]) -> tuple[TokenLogprob, ...]:

@@ -118,6 +118,7 @@ def _choice_stream(
         sent.sampling.stop,
         model.judge.watch(_tools(request)),
         choice=choice,
+        only_calls=chat is not None and chat.tool_choice.mode in ("required", "named"),
     )
 
 

@@ -23,12 +23,16 @@ class ToolService(Protocol):
 
     def tools(self) -> list[OfferedTool]: ...
 
+    async def settle(self, wanted: Sequence[str] | None) -> None:
+        """Wait, for a few seconds at most, for servers of these tools that were never tried; None for all."""
+        ...
+
     def select(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
         """The tools by these names, or of servers by these names; None for all that are there.
 
         Raises:
             InvalidRequest: no such server or tool.
-            Unavailable: the server is not ready.
+            Unavailable: the server is not ready; for all tools, none is.
         """
         ...
 

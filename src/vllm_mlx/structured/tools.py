@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.readers.block import plan_of
@@ -50,9 +51,13 @@ def calls_grammar(
     if choice.mode == "none" or not (forced or answer or not parallel or any(tool.strict for tool in tools)):
         return None
     if choice.mode == "named":
+        names = [tool.name for tool in tools]
         tools = [tool for tool in tools if tool.name == choice.name]
         if not tools:
-            raise InvalidRequest(f"tool_choice: there is no tool {choice.name!r}", param="tool_choice")
+            raise InvalidRequest(
+                f"tool_choice: there is no tool {choice.name!r}; the tools are: {listed(names)}",
+                param="tool_choice",
+            )
     if not tools:
         raise InvalidRequest("tool_choice: a call is required, but there are no tools", param="tool_choice")
     if not output_format.calls:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from vllm_mlx.parsing.arguments import member_schema, only_text, typed_json
+from vllm_mlx.parsing.arguments import Arguments
 from vllm_mlx.parsing.readers.json_value import decoded
 from vllm_mlx.parsing.readers.loose import read_loose
 from vllm_mlx.parsing.readers.sink import CallSink
@@ -31,7 +31,7 @@ def read_brace_call(
         raise NoCall
     sink.begin(name)
     source.at += 1
-    schema = sink.schema(name)
+    arguments = Arguments(sink.schema(name))
     quotes = (syntax.quote, '"')
     opening = "{"
     while True:
@@ -51,11 +51,11 @@ def read_brace_call(
         if not (yield from source.literal(":", "=")):
             continue
         sink.write(": ")
-        wanted = member_schema(schema, str(decoded(key)))
-        if wanted is None or only_text(wanted):
+        wanted = arguments.of(str(decoded(key)))
+        if not wanted.known or wanted.only_text():
             yield from read_loose(source, sink.write, quotes, closing)
         else:
-            sink.write(typed_json((yield from _collected(source, quotes, closing)), wanted))
+            sink.write(wanted.typed_json((yield from _collected(source, quotes, closing))))
 
 
 def _ends(source: Source, syntax: BraceCalls, closing: Sequence[str]) -> Waits[bool]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-from vllm_mlx.parsing.arguments import allowed_types, item_schema, json_text, member_schema
+from vllm_mlx.parsing.arguments import Argument
 from vllm_mlx.parsing.readers.loose import escaped
 from vllm_mlx.parsing.source import Source, Waits, markers
 
 _TAG = re.compile(r"<(/?)([^<>/][^<>]*)>")
 _MAX_DEPTH = 64
 _ITEM = "item"
-
-Schema = dict[str, Any] | None
 
 
 class _Element:
@@ -28,7 +25,7 @@ class _NoElements(Exception):
     """The tags are not in order."""
 
 
-def read_element(source: Source, mark: str, key: str, schema: Schema) -> Waits[str]:
+def read_element(source: Source, mark: str, key: str, wanted: Argument) -> Waits[str]:
     """The value as JSON, from after its opening tag to after its closing one.
 
     What is cut off comes out as the string it is so far, and so does what has tags that do not match.
@@ -47,7 +44,7 @@ def read_element(source: Source, mark: str, key: str, schema: Schema) -> Waits[s
         parts.append(found)
     raw = "".join(parts)
     try:
-        return _value(_tree(raw, mark), schema)
+        return _value(_tree(raw, mark), wanted)
     except _NoElements:
         return json.dumps(raw, ensure_ascii=False)
 
@@ -77,18 +74,19 @@ def _tree(raw: str, mark: str) -> _Element:
     return top
 
 
-def _value(element: _Element, schema: Schema) -> str:
-    types = allowed_types(schema)
+def _value(element: _Element, wanted: Argument) -> str:
+    types = wanted.types
     if not element.inner:
         if not element.text.strip() and "string" not in types and types & {"array", "object"}:
             return "[]" if "array" in types else "{}"
-        return json_text(element.text, schema)
+        return wanted.json_text(element.text)
     if element.text.strip():
         raise _NoElements  # words beside elements would be lost
-    items = all(one.key == _ITEM for one in element.inner)
-    if items and ("array" in types or "object" not in types):
-        return f"[{', '.join(_value(one, item_schema(schema)) for one in element.inner)}]"
-    members = {one.key: _value(one, member_schema(schema, one.key)) for one in element.inner}
+    if all(one.key == _ITEM for one in element.inner) and ("array" in types or "object" not in types):
+        item = wanted.items()
+        return f"[{', '.join(_value(one, item) for one in element.inner)}]"
+    inside = wanted.members()
+    members = {one.key: _value(one, inside.of(one.key)) for one in element.inner}
     if len(members) < len(element.inner):
         raise _NoElements  # all but the last of a key would be lost
     written = (f"{json.dumps(key, ensure_ascii=False)}: {value}" for key, value in members.items())

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vllm_mlx.parsing.arguments import (
-    has_member_without_text,
-    member_schema,
-    takes_no_text,
-    typed_json,
-)
+from vllm_mlx.parsing.arguments import Argument, Arguments
 from vllm_mlx.parsing.readers.json_value import decoded, read_value
 from vllm_mlx.parsing.source import SPACE, Source, Waits, read_whole
 
@@ -23,7 +18,8 @@ def read_arguments(
     A text in such a place (`"days": "3"`, an object that was encoded twice) waits for its end and gets the
     type that is wanted, if it can be read so. All else passes through as it is written.
     """
-    if (yield from source.peek()) != "{" or not has_member_without_text(schema):
+    arguments = Arguments(schema)
+    if (yield from source.peek()) != "{" or not arguments.have_one_without_text():
         return (yield from read_value(source, tell, closing))
     source.at += 1
     tell("{")
@@ -36,7 +32,7 @@ def read_arguments(
             source.at += 1
             tell(char)
             return True
-        elif char != '"' or not (yield from _read_member(source, tell, closing, schema)):
+        elif char != '"' or not (yield from _read_member(source, tell, closing, arguments)):
             return (yield from read_value(source, tell, closing, inside=True))
 
 
@@ -48,7 +44,7 @@ def typed_arguments(text: str, schema: dict[str, Any] | None) -> str:
 
 
 def _read_member(
-    source: Source, tell: Callable[[str], None], closing: Sequence[str], schema: dict[str, Any] | None
+    source: Source, tell: Callable[[str], None], closing: Sequence[str], arguments: Arguments
 ) -> Waits[bool]:
     """A key, its colon and its value; returns whether that is what stood there, to its end."""
     parts: list[str] = []
@@ -59,15 +55,15 @@ def _read_member(
     source.at += 1
     tell(":")
     key = decoded("".join(parts))
-    wanted = member_schema(schema, key) if isinstance(key, str) else None
+    wanted = arguments.of(key) if isinstance(key, str) else Argument(None)
     char = yield from _after_space(source, tell)
     if char in ("", ",", "}"):
         return False
-    if char != '"' or not takes_no_text(wanted):
+    if char != '"' or not wanted.takes_no_text():
         return (yield from read_value(source, tell, closing))
     text: list[str] = []
     complete = yield from read_value(source, text.append, closing)
-    tell(typed_json("".join(text), wanted) if complete else "".join(text))
+    tell(wanted.typed_json("".join(text)) if complete else "".join(text))
     return complete
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-from vllm_mlx.parsing.arguments import member_schema, only_text, typed_json
+from vllm_mlx.parsing.arguments import Argument, Arguments
 from vllm_mlx.parsing.readers.loose import PYTHON_QUOTES, read_loose, word_to_json
 from vllm_mlx.parsing.readers.sink import CallSink
 from vllm_mlx.parsing.source import NoCall, Source, Waits
@@ -27,7 +26,8 @@ def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[N
     if not name or (bare and not sink.knows(name)) or not (yield from source.literal("(")):
         raise NoCall
     sink.begin(name)
-    places = iter((sink.schema(name) or {}).get("properties") or ())
+    schema = sink.schema(name)
+    arguments, places = Arguments(schema), iter((schema or {}).get("properties") or ())
     opening = "{"
     while True:
         yield from source.skip()
@@ -38,7 +38,7 @@ def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[N
         yield from source.skip()
         if word and (yield from source.literal("=")):
             sink.write(f"{opening}{json.dumps(word, ensure_ascii=False)}: ")
-            yield from _read_value(source, sink, member_schema(sink.schema(name), word))
+            yield from _read_value(source, sink, arguments.of(word))
         else:
             yield from _read_place(source, sink, opening, next(places, None), word)
         opening = ", "
@@ -49,19 +49,19 @@ def read_pythonic_call(source: Source, sink: CallSink, *, bare: bool) -> Waits[N
                 raise NoCall
 
 
-def _read_value(source: Source, sink: CallSink, schema: dict[str, Any] | None) -> Waits[None]:
+def _read_value(source: Source, sink: CallSink, wanted: Argument) -> Waits[None]:
     """An argument's value; several words that nobody quoted are one string."""
     yield from source.skip()
     char = yield from source.peek()
     if char and char not in _QUOTES_AND_BRACKETS:
         words = (yield from source.span(_BARE_WORDS)).strip()
-        sink.write(typed_json(word_to_json(words), schema))
-    elif schema is None or only_text(schema):
+        sink.write(wanted.typed_json(word_to_json(words)))
+    elif not wanted.known or wanted.only_text():
         yield from read_loose(source, sink.write, PYTHON_QUOTES)
     else:
         parts: list[str] = []
         yield from read_loose(source, parts.append, PYTHON_QUOTES)
-        sink.write(typed_json("".join(parts), schema))
+        sink.write(wanted.typed_json("".join(parts)))
 
 
 def _read_place(source: Source, sink: CallSink, opening: str, key: str | None, word: str) -> Waits[None]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from vllm_mlx.parsing.arguments import json_text, member_schema, only_text
+from vllm_mlx.parsing.arguments import Argument, Arguments
 from vllm_mlx.parsing.format import split_tags
 from vllm_mlx.parsing.readers.elements import read_element
 from vllm_mlx.parsing.readers.json_value import read_value
@@ -43,7 +43,7 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
         space, _, tool = name.partition(".")
         name = tool if space == tool and sink.knows(tool) else name
     sink.begin(name)
-    schema = sink.schema(name)
+    arguments = Arguments(sink.schema(name))
     opening = "{"
     while True:
         yield from source.skip()
@@ -57,15 +57,13 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
             return
         sink.write(f"{opening}{json.dumps(key, ensure_ascii=False)}: ")
         opening = ", "
-        if syntax.after_json_key:
-            text = _attributes(syntax.after_key) in attributes
+        wanted = arguments.of(key)
+        told = bool(syntax.after_json_key)
+        text = _attributes(syntax.after_key) in attributes if told else wanted.only_text()
+        if syntax.inner_mark and not text:
+            sink.write((yield from read_element(source, syntax.inner_mark, key, wanted)))
         else:
-            text = only_text(member_schema(schema, key))
-        typed = None if text else (member_schema(schema, key),)
-        if syntax.inner_mark and typed is not None:
-            sink.write((yield from read_element(source, syntax.inner_mark, key, typed[0])))
-        else:
-            yield from _read_argument(source, sink, syntax, key, typed)
+            yield from _read_argument(source, sink, syntax, key, None if text else wanted)
     if (yield from source.peek()):
         sink.write("}" if opening == ", " else "{}")
 
@@ -92,9 +90,9 @@ def _attributes(text: str) -> str:
 
 
 def _read_argument(
-    source: Source, sink: CallSink, syntax: XmlCalls, key: str, typed: tuple[dict[str, object] | None] | None
+    source: Source, sink: CallSink, syntax: XmlCalls, key: str, wanted: Argument | None
 ) -> Waits[None]:
-    """The value up to its closing tag: a string while it comes (`typed` is None), or by its schema."""
+    """The value up to its closing tag: a string while it comes (`wanted` is None), or by its schema."""
     close = syntax.after_value.strip().replace("{key}", key)
     if syntax.raw_open and (yield from source.literal(syntax.raw_open)):
         ends = markers(syntax.raw_close + close)
@@ -103,7 +101,7 @@ def _read_argument(
         ends = markers("\n" + close, close)
     else:
         ends = markers(close)
-    if typed is None:
+    if wanted is None:
         sink.write('"')
         found = yield from source.until(ends, lambda text: sink.write(escaped(text)))
         source.at += len(found)
@@ -114,4 +112,4 @@ def _read_argument(
     found = yield from source.until(ends, parts.append)
     source.at += len(found)
     # Cut off: what there is goes out as the string it is so far.
-    sink.write(json_text("".join(parts), typed[0]) if found else f'"{escaped("".join(parts))}')
+    sink.write(wanted.json_text("".join(parts)) if found else f'"{escaped("".join(parts))}')

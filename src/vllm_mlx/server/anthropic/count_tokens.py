@@ -30,7 +30,7 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         """How many tokens the same body would have as the input of a message, cached ones included."""
         body = await read_body(request, CountTokensRequest)
         prompt = await beside_the_loop(request, lambda: decode_prompt(body))
-        chat = first_chat(tool_loop, GenerateRequest(input=prompt), body.mcp_tools)
+        chat = await first_chat(tool_loop, GenerateRequest(input=prompt), body.mcp_tools)
         ids = await service.tokenize(model_name(body), chat)
         return Response(wire.to_json(wire.TokenCount(len(ids))), media_type="application/json")
 

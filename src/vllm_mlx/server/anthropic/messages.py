@@ -37,7 +37,7 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         identity = request_id(request.scope)
         betas = request.headers.getlist("anthropic-beta")
         wanted = await beside_the_loop(request, lambda: decode(body, identity, betas))
-        events = answer_of(service, tool_loop, wanted, body.mcp_tools)
+        events = await answer_of(service, tool_loop, wanted, body.mcp_tools)
         encoder = MessagesEncoder(
             model,
             body.max_tokens,

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed
+from vllm_mlx.server.errors import shorten
 from vllm_mlx.service.port import ModelCard
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000
@@ -85,7 +87,8 @@ def _place(cards: Sequence[ModelCard], name: str, param: str) -> int:
     for place, card in enumerate(cards):
         if card.id == name:
             return place
-    raise InvalidRequest(f"{param} names no model of this list.", param=param)
+    known = listed([card.id for card in cards])
+    raise InvalidRequest(f"{param}: {shorten(name)!r} is none of the models {known}.", param=param)
 
 
 def _model(card: ModelCard) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed, repeated
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.anthropic.blocks_decode import wrong
 from vllm_mlx.server.anthropic.client_tools import known_tool
@@ -21,8 +22,9 @@ def decode_tools(tools: list[InputTool]) -> tuple[ToolSpec, ...]:
     if len(tools) > MAX_TOOLS:
         raise InvalidRequest(f"at most {MAX_TOOLS} tools are allowed", param="tools")
     specs = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(tools))
-    if len({spec.name for spec in specs}) < len(specs):
-        raise wrong("tools", "must have names of their own")
+    twice = repeated(spec.name for spec in specs)
+    if twice is not None:
+        raise wrong("tools", f"must have names of their own; two are {shorten(twice)!r}")
     return specs
 
 
@@ -45,8 +47,11 @@ def decode_choice(
         raise wrong("tool_choice", f"of type {choice.type!r} needs tools")
     if choice.type == "any":
         return ToolChoice("required")
-    if not choice.name or not (more or choice.name in {tool.name for tool in tools}):
-        raise wrong("tool_choice.name", "must be that of one of the tools")
+    if not choice.name:
+        raise wrong("tool_choice.name", "is missing")
+    names = [tool.name for tool in tools]
+    if not more and choice.name not in names:
+        raise wrong("tool_choice.name", f"is {shorten(choice.name)!r}, but the tools are: {listed(names)}")
     return ToolChoice("named", choice.name)
 
 

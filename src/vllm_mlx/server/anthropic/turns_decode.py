@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.naming import listed
 from vllm_mlx.server.anthropic.blocks_decode import BETWEEN, assistant_part, plain_text, user_part, wrong
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, InputMessage
+from vllm_mlx.server.errors import shorten
 
 _Speaker = Literal["system", "user", "assistant"]
 
@@ -137,20 +139,22 @@ class _Calls:
     def note(self, part: Part, where: str) -> None:
         if isinstance(part, ToolCall):
             if part.id in self._made:
-                raise wrong(f"{where}.id", "is that of an earlier tool_use block")
+                raise wrong(f"{where}.id", f"is {shorten(part.id)!r}, that of an earlier tool_use block")
             self._made.add(part.id)
             self._open[part.id] = None
         elif isinstance(part, ToolResult):
+            given = shorten(part.call_id)
             if part.call_id not in self._made:
-                raise wrong(f"{where}.tool_use_id", "is that of no earlier tool_use block")
+                unknown = f"is {given!r}, that of no earlier tool_use block"
+                raise wrong(f"{where}.tool_use_id", f"{unknown}; waiting are: {listed(self._open)}")
             if part.call_id not in self._open:
-                raise wrong(f"{where}.tool_use_id", "has its tool_result already")
+                raise wrong(f"{where}.tool_use_id", f"is {given!r}, which has its tool_result already")
             del self._open[part.call_id]
 
     def all_answered(self, where: str, otherwise: str) -> None:
         """Between a call and the next answer of the assistant must stand its result."""
         if self._open:
-            raise wrong(where, otherwise)
+            raise wrong(where, f"{otherwise}: {listed(self._open)}")
 
 
 def _message(speaker: _Speaker, parts: list[Part]) -> Message:

@@ -36,13 +36,14 @@ def routes(tools: ToolService | None) -> APIRouter:
         """Run a tool of an MCP server; that the tool itself failed is an answer, `is_error`."""
         body = await read_body(request, ExecuteRequest)
         if tools is None:
-            raise NotFound("This server was started without MCP servers.", code="mcp_server_not_found")
+            raise NotFound("This server was started without --mcp-config.", code="mcp_server_not_found")
         return WorkReply(_run(tools, body))
 
     return router
 
 
 async def _run(tools: ToolService, body: ExecuteRequest) -> bytes:
+    await tools.settle([body.tool_name])
     outcome = await tools.execute(body.tool_name, body.arguments or {}, caller=_CALLER)
     return wire.to_json(
         wire.Execution(

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.mcp.tools import OfferedTool
@@ -15,7 +16,7 @@ from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop, first_turn
 
 
-def answer(
+async def answer(
     service: ModelService,
     tool_loop: ToolLoop | None,
     request: GenerateRequest,
@@ -32,15 +33,15 @@ def answer(
     Raises:
         InvalidRequest: `mcp_tools` asks for what is not there, or for a request that it cannot go with, or
             `tool_choice` for a tool that is not there.
-        Unavailable: it names a server that is not ready.
+        Unavailable: it names a server that is not ready, or wants all and none is.
     """
-    offered = _offered(tool_loop, request, wanted)
+    offered = await _offered(tool_loop, request, wanted)
     if not offered or tool_loop is None:
         return service.generate(request)
     return tool_loop.run(service.generate, request, offered, between=between)
 
 
-def first_chat(
+async def first_chat(
     tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
 ) -> ChatInput:
     """The chat that the model reads first where `answer` gets the same, to be counted or shown.
@@ -52,7 +53,7 @@ def first_chat(
     Raises:
         AppError: as `answer`.
     """
-    offered = _offered(tool_loop, request, wanted)
+    offered = await _offered(tool_loop, request, wanted)
     chat = (first_turn(request, offered) if offered else request).input
     assert isinstance(chat, ChatInput)
     return chat
@@ -80,21 +81,24 @@ def check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
         InvalidRequest: one is missing.
     """
     for name in sorted(wanted - names):
-        raise InvalidRequest(f"tool_choice: there is no tool {shorten(name)!r}", param="tool_choice")
+        raise InvalidRequest(
+            f"tool_choice: there is no tool {shorten(name)!r}; the tools are: {listed(sorted(names))}",
+            param="tool_choice",
+        )
 
 
-def _offered(
+async def _offered(
     tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
 ) -> list[OfferedTool]:
     """The tools that this server adds, once the request's choice is known to be among all that there are."""
-    offered = _selected(tool_loop, request, wanted)
+    offered = await _selected(tool_loop, request, wanted)
     if wanted and isinstance(request.input, ChatInput):
         names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
         check_choice(request.input.tool_choice, names)
     return offered
 
 
-def _selected(
+async def _selected(
     tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
 ) -> list[OfferedTool]:
     if wanted is None and tool_loop is not None and tool_loop.always:
@@ -103,15 +107,18 @@ def _selected(
         return []
     if tool_loop is None:
         raise InvalidRequest("mcp_tools: this server was started without --mcp-config", param="mcp_tools")
-    return tool_loop.tools.select(None if wanted is True else wanted)
+    names = None if wanted is True else wanted
+    await tool_loop.tools.settle(names)
+    return tool_loop.tools.select(names)
 
 
 def _by_default(tool_loop: ToolLoop, request: GenerateRequest) -> list[OfferedTool]:
-    """A request that did not ask for them is never refused because of them: its own wishes come first."""
+    """A request that did not ask for them is never refused or held up because of them: its own wishes come
+    first."""
     chat = request.input
     if not isinstance(chat, ChatInput) or chat.continue_final_message or request.sampling.n != 1:
         return []
     if chat.tool_choice.mode in ("none", "named"):
         return []
     own = {tool.name for tool in chat.tools}
-    return [tool for tool in tool_loop.tools.select(None) if tool.name not in own]
+    return [tool for tool in tool_loop.tools.tools() if tool.name not in own]

@@ -42,7 +42,7 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         model = service.model(model_name(body.model)).id
         envelope = Envelope("chatcmpl", model, tier=body.service_tier is not None)
         wanted = await beside_the_loop(request, lambda: decode(body, request_id(request.scope)))
-        events = answer_of(service, tool_loop, wanted, body.mcp_tools, between=BETWEEN_TURNS)
+        events = await answer_of(service, tool_loop, wanted, body.mcp_tools, between=BETWEEN_TURNS)
         encoder = ChatEncoder(
             logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False
         )

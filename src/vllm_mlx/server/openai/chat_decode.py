@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
@@ -21,9 +22,10 @@ from vllm_mlx.server.openai.chat_schema import (
     ToolChoiceObject,
 )
 from vllm_mlx.server.openai.generation_decode import decode_limits, decode_sampling, refuse_unsupported
-from vllm_mlx.server.shared_fields import Effort, told_effort
+from vllm_mlx.server.shared_fields import Effort, thinking_variables
 
 MAX_TOOLS = 1024
+_UNANSWERED = "tool_calls of which not all are answered"
 REFUSED_FIELDS = {
     "functions": "functions are obsolete; use tools",
     "function_call": "function_call is obsolete; use tool_choice",
@@ -138,15 +140,7 @@ def template_variables(
     given: dict[str, Any] | None, enable_thinking: bool | None, reasoning_effort: Effort | None = None
 ) -> dict[str, Any]:
     """Variables for the chat template; the request's own `chat_template_kwargs` win over its short forms."""
-    variables: dict[str, Any] = {}
-    if reasoning_effort is not None:
-        # Templates with a switch know nothing between off and on.
-        variables["enable_thinking"] = reasoning_effort not in ("none", "minimal")
-        if reasoning_effort != "none":
-            variables["reasoning_effort"] = told_effort(reasoning_effort)
-    if enable_thinking is not None:
-        variables["enable_thinking"] = enable_thinking
-    return variables | (given or {})
+    return thinking_variables(reasoning_effort, enable_thinking) | (given or {})
 
 
 def continues_final_message(add_generation_prompt: bool | None, continue_final: bool | None) -> bool:
@@ -209,17 +203,19 @@ def _match_calls(messages: Sequence[Message]) -> None:
             for part in message.parts:
                 if isinstance(part, ToolResult):
                     if part.call_id not in waiting:
-                        raise _wrong(f"messages[{i}].tool_call_id", "answers no open call of the assistant")
+                        given, known = shorten(part.call_id), listed(sorted(waiting))
+                        reason = f"is {given!r} and answers no open call of the assistant; open are: {known}"
+                        raise _wrong(f"messages[{i}].tool_call_id", reason)
                     waiting.remove(part.call_id)
             continue
         if waiting:
-            raise _wrong(f"messages[{i}]", "follows tool_calls of which not all are answered")
+            raise _wrong(f"messages[{i}]", f"follows {_UNANSWERED}: {listed(sorted(waiting))}")
         calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
         waiting.update(calls)
         if len(waiting) < len(calls):
             raise _wrong(f"messages[{i}].tool_calls", "must have ids of their own")
     if waiting:
-        raise _wrong("messages", "end with tool_calls of which not all are answered")
+        raise _wrong("messages", f"end with {_UNANSWERED}: {listed(sorted(waiting))}")
 
 
 def _message(message: ChatMessage, where: str) -> Message:

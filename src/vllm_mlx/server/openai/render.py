@@ -37,7 +37,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         name = model_name(body.model)
         identity = request_id(request.scope)
         asked = await beside_the_loop(request, lambda: decode(body, identity))
-        rendered = await service.render(name, first_chat(tool_loop, asked, body.mcp_tools))
+        chat = await first_chat(tool_loop, asked, body.mcp_tools)
+        rendered = await service.render(name, chat)
         return RenderedChat(
             request_id=identity,
             model=service.model(name).id,

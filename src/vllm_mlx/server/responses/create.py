@@ -57,7 +57,7 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
             if stored:
                 store.add(owner(request.scope), _kept(response, items))
 
-        events = answer_of(service, tool_loop, await _fitted(service, body, generation), wanted)
+        events = await answer_of(service, tool_loop, await _fitted(service, body, generation), wanted)
         if body.stream:
             padded = body.stream_options is not None and bool(body.stream_options.include_obfuscation)
             answer = StreamedAnswer(encoder, Framer(padded=padded), keep)
@@ -83,7 +83,7 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
         chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
         if body.truncation == "auto":
             chat = await fitted(service, served_name(body), chat, None)
-        chat = first_chat(tool_loop, GenerateRequest(input=chat), wanted)
+        chat = await first_chat(tool_loop, GenerateRequest(input=chat), wanted)
         ids = await service.tokenize(served_name(body), chat)
         return Response(wire.to_json(wire.InputTokens(input_tokens=len(ids))), media_type="application/json")
 

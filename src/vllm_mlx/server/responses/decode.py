@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
 from vllm_mlx.server.errors import shorten
@@ -19,7 +20,7 @@ from vllm_mlx.server.responses.encode import Shown
 from vllm_mlx.server.responses.items_decode import decode_items
 from vllm_mlx.server.responses.schema import CountInputRequest, ReasoningField, ResponsesRequest
 from vllm_mlx.server.responses.tools_decode import Toolbox, echoed, wrong
-from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
+from vllm_mlx.server.shared_fields import forms_elsewhere, thinking_variables
 
 MAX_OUTPUT_TOKENS = 2**31 - 1
 _LOGPROBS = "message.output_text.logprobs"
@@ -101,7 +102,7 @@ def decode_prompt(body: CountInputRequest, toolbox: Toolbox, conversation: Conve
         messages=decode_items(body.instructions, conversation.items, conversation.where),
         tools=toolbox.specs,
         tool_choice=toolbox.choice,
-        template_kwargs=_template_variables(body) | (body.chat_template_kwargs or {}),
+        template_kwargs=_template_variables(body),
         parallel_tool_calls=body.parallel_tool_calls is not False,
     )
 
@@ -119,7 +120,8 @@ def decode_shown(body: ResponsesRequest) -> Shown:
     """
     for i, name in enumerate(body.include or ()):
         if name not in (_LOGPROBS, _SEALED) and name not in _OF_OTHER_TOOLS:
-            raise wrong(f"include[{i}]", f"{shorten(name)!r} is not known")
+            known = listed([_LOGPROBS, _SEALED, *sorted(_OF_OTHER_TOOLS)])
+            raise wrong(f"include[{i}]", f"{shorten(name)!r} is not known; there are: {known}")
     included = body.include or ()
     return Shown(
         logprobs=_LOGPROBS in included,
@@ -169,14 +171,7 @@ def _summary(reasoning: ReasoningField | None) -> str | None:
 
 def _template_variables(body: CountInputRequest) -> dict[str, Any]:
     effort = body.reasoning.effort if body.reasoning else None
-    variables: dict[str, Any] = {}
-    if effort is not None:
-        variables = (
-            {"enable_thinking": False} if effort == "none" else {"reasoning_effort": told_effort(effort)}
-        )
-    if body.enable_thinking is not None:
-        variables["enable_thinking"] = body.enable_thinking
-    return variables
+    return thinking_variables(effort, body.enable_thinking) | (body.chat_template_kwargs or {})
 
 
 def _logprobs(body: ResponsesRequest) -> int | None:
@@ -197,7 +192,8 @@ def _constraint(body: CountInputRequest) -> Constraint | None:
     if form.type == "json_object":
         return JsonObject()
     if form.type != "json_schema":
-        raise wrong("text.format.type", f"{shorten(form.type)!r} is not supported")
+        known = "use text, json_object or json_schema"
+        raise wrong("text.format.type", f"{shorten(form.type)!r} is not supported; {known}")
     if form.schema_ is None:
         raise wrong("text.format.schema", "is missing")
     return JsonSchema(form.schema_, form.name)

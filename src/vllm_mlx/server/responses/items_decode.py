@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from vllm_mlx.core.messages import Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
+from vllm_mlx.core.naming import listed
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.media import TEXT_ONLY, placeholder
 from vllm_mlx.server.responses.schema import ContentPart, InputItem
@@ -107,7 +108,7 @@ def _thought(item: InputItem, where: str) -> str:
 def _call(item: InputItem, where: str, calls: dict[str, bool]) -> ToolCall:
     call_id = _given(item.call_id, f"{where}.call_id")
     if call_id in calls:
-        raise wrong(f"{where}.call_id", "is that of an earlier function_call")
+        raise wrong(f"{where}.call_id", f"is {shorten(call_id)!r}, that of an earlier function_call")
     calls[call_id] = True
     name = model_name(item.namespace, _given(item.name, f"{where}.name"))
     return ToolCall(call_id, name, item.arguments or "{}")
@@ -117,7 +118,7 @@ def _run(item: InputItem, where: str, calls: dict[str, bool]) -> tuple[ToolCall,
     """A call that this server ran in an earlier answer, and what came of it."""
     call_id = _given(item.id, f"{where}.id")
     if call_id in calls:
-        raise wrong(f"{where}.id", "is that of an earlier call")
+        raise wrong(f"{where}.id", f"is {shorten(call_id)!r}, that of an earlier call")
     calls[call_id] = False
     call = ToolCall(call_id, _given(item.name, f"{where}.name"), item.arguments or "{}")
     output, error = ran(item, where)
@@ -142,10 +143,13 @@ def ran(item: InputItem, where: str) -> tuple[str, None] | tuple[None, str]:
 
 def _result(item: InputItem, where: str, calls: dict[str, bool]) -> ToolResult:
     call_id = _given(item.call_id, f"{where}.call_id")
+    given = shorten(call_id)
     if call_id not in calls:
-        raise wrong(f"{where}.call_id", "is that of no earlier function_call")
+        known = listed([one for one, waits in calls.items() if waits])
+        unknown = f"is {given!r}, that of no earlier function_call"
+        raise wrong(f"{where}.call_id", f"{unknown}; waiting are: {known}")
     if not calls[call_id]:
-        raise wrong(f"{where}.call_id", "has its function_call_output already")
+        raise wrong(f"{where}.call_id", f"is {given!r}, which has its function_call_output already")
     calls[call_id] = False
     if item.output is None:
         raise wrong(f"{where}.output", "is missing")

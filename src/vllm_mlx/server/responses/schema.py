@@ -92,7 +92,7 @@ class ReasoningField(WirePart):
     """How much the model shall think, and in which form the thought is shown."""
 
     effort: Effort | None = Field(
-        None, description="told to the model where its template asks; `none` is no thought"
+        None, description="none and minimal switch thinking off, the others on, where the template can"
     )
     summary: Literal["auto", "concise", "detailed"] | None = Field(
         None, description="the thought comes as its own summary, unshortened"

@@ -111,8 +111,11 @@ class ResponseStore:
                 wanted = found[-1].previous_id
         except NotFound as error:
             earlier = "" if wanted == response_id else f" It is an earlier turn of {shorten(response_id)!r}."
+            remedy = " The whole conversation can stand in input instead."
             raise NotFound(
-                error.message + earlier, param="previous_response_id", code="previous_response_not_found"
+                error.message + earlier + remedy,
+                param="previous_response_id",
+                code="previous_response_not_found",
             ) from None
         return found[::-1]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import listed, repeated
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
@@ -62,8 +63,9 @@ def decode_tools(body: CountInputRequest, *, more: bool = False) -> Toolbox:
             specs.append(_function(tool, where))
     if len(specs) > MAX_TOOLS:
         raise wrong("tools", f"hold more than {MAX_TOOLS} functions")
-    if len({spec.name for spec in specs}) < len(specs):
-        raise wrong("tools", "must have names of their own")
+    twice = repeated(spec.name for spec in specs)
+    if twice is not None:
+        raise wrong("tools", f"must have names of their own; two are {shorten(twice)!r}")
     return _choose(body.tool_choice, tuple(specs), names, more=more)
 
 
@@ -164,8 +166,9 @@ def _named(tool: ToolName, where: str) -> str:
 
 def _offered(tool: ToolName, specs: tuple[ToolSpec, ...], where: str) -> str:
     name = _named(tool, where)
-    if name not in {spec.name for spec in specs}:
-        raise wrong(f"{where}.name", "is not the name of a function in tools")
+    names = [spec.name for spec in specs]
+    if name not in names:
+        raise wrong(f"{where}.name", f"is {shorten(name)!r}, but the functions in tools are: {listed(names)}")
     return name
 
 
