@@ -15,9 +15,10 @@ _DECODE_STEPS = 2.5
 _AIM = 0.8
 """Share of the bound that a step is expected to take: steps scatter around what is expected of them."""
 
-_UNNOTICED_S = 0.025
+_UNNOTICED_S = 0.1
 """Without a setting: prompts that are read whole may together make a step this long. Cutting up or putting
-off a burst of short prompts costs more than it spares anyone (40 tokens a second read as a flow)."""
+off a burst of short prompts costs more than it spares anyone: no one reads ten tokens a second, and a small
+chunk costs nearly what a large one does (benchmarks/LOG.md, 2026-11-30)."""
 
 _FIRST_TOKENS = 64
 """What a step takes before the cost of a prompt's tokens is known; later ones at most double it."""
