@@ -161,7 +161,7 @@ class EngineConfig:
         None,
         "longest wait in milliseconds between two tokens of a stream while prompts are read: a step takes "
         "only as many prompt tokens as are expected to keep to it (one block at least); default is 2.5 times "
-        "a step without prompts, 0 sets no bound",
+        "a step without prompts, or 100 where prompts can be read at once; 0 sets no bound",
         minimum=0,
     )
     max_queue: int = setting(1024, "requests that may wait; one more is answered 429", minimum=0)
