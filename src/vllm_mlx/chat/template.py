@@ -105,7 +105,9 @@ class ChatTemplate:
             )
         source = self._source(chat)
         text = self._text(chat, source, opens_turn=not chat.continue_final_message)
-        ids = self._tokenizer.encode(text, add_special_tokens=source is None, context_tokens=context_tokens)
+        ids = self._tokenizer.encode(
+            text, add_special_tokens=source is None, context_tokens=context_tokens, param="messages"
+        )
         return Prompt(text, ids, self._ends_thinking(chat, text))
 
     def marked_tokens(self, chat: ChatInput, prompt: Prompt) -> int:

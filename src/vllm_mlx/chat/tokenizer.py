@@ -84,13 +84,21 @@ class Tokenizer:
             ) from error
         return cls(hf_tokenizer)
 
-    def encode(self, text: str, *, add_special_tokens: bool, context_tokens: int | None = None) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        add_special_tokens: bool,
+        context_tokens: int | None = None,
+        param: str = "prompt",
+    ) -> list[int]:
         """The ids of a text; control tokens written out in it are read as such.
 
         Args:
             add_special_tokens: put the ids around it that the model expects around a raw text (BOS).
             context_tokens: a text with more than twice as many tokens is refused, and not read to its end:
                 30 MB of text would take minutes and 10 GB.
+            param: the field of the request that a refusal names.
 
         Raises:
             InvalidRequest: the text is not Unicode (a lone surrogate), or the vocabulary cannot write it.
@@ -99,8 +107,8 @@ class Tokenizer:
         if context_tokens is not None and self._is_far_over(text, context_tokens):
             raise ContextOverflow(
                 f"This model's context is {context_tokens} tokens, but the prompt alone has more than "
-                f"{_FAR_OVER * context_tokens}.",
-                param="messages",
+                f"{_FAR_OVER * context_tokens} tokens.",
+                param=param,
             )
         return self._encode(text, add_special_tokens)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -60,7 +61,8 @@ def serve(
         listener = bind(config.host, config.port)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        sys.stderr.write(f"vllm-mlx: error: cannot listen on {config.host}:{config.port}: {reason}\n")
+        hint = "; --port names another" if error.errno == errno.EADDRINUSE else ""
+        sys.stderr.write(f"vllm-mlx: error: cannot listen on {config.host}:{config.port}: {reason}{hint}\n")
         return 1
     allow_many_connections()
     access = access or AccessConfig()

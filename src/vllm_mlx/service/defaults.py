@@ -105,7 +105,7 @@ def _output_tokens(model: LoadedModel, request: GenerateRequest, prompt_tokens: 
         raise ContextOverflow(
             f"This model's context is {context} tokens, but the prompt alone has {prompt_tokens}; "
             "at least one token must be left for the answer.",
-            param="messages",
+            param="messages" if isinstance(request.input, ChatInput) else "prompt",
         )
     cap = model.limits.max_request_tokens
     if asked.max_tokens is None:

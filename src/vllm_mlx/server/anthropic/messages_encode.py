@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from vllm_mlx.core.chance import fresh_hex
+from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import (
     Completed,
     Finished,
@@ -23,6 +24,7 @@ from vllm_mlx.core.events import (
     ToolRunStarted,
 )
 from vllm_mlx.core.events import Usage as CoreUsage
+from vllm_mlx.core.structure import check_structure
 from vllm_mlx.server import sse
 from vllm_mlx.server.anthropic import wire
 from vllm_mlx.server.signatures import digest, seal
@@ -242,10 +244,12 @@ def _whole(block: wire.Block, pieces: list[wire.Piece]) -> wire.Block:
 def _object(text: str) -> dict[str, Any]:
     """A call's input; empty where the model wrote no JSON, or was cut off, as the stop reason says.
 
-    What is too deep to be read is no JSON that a client could read either.
+    What is too deep for a request is too deep for an answer: clients send it back.
     """
+    written = text.encode("utf-8", "replace")
     try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        check_structure(written)
+        value = msgspec.json.decode(written)
+    except (InvalidRequest, msgspec.DecodeError):
         return {}
     return value if isinstance(value, dict) else {}
