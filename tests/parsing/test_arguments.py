@@ -59,6 +59,7 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"ty
         ("[1, -1e999]", {"type": "array"}, [1, -sys.float_info.max]),
         ('{"x": 1e999}', POINT, {"x": sys.float_info.max}),
         ('["\\ud800"]', {"type": "array"}, ["\ufffd"]),
+        (f"[{'9' * 400} + 1j]", {"type": "array"}, f"[{'9' * 400} + 1j]"),
         ("[" * 100_000, None, "[" * 100_000),
         ("9" * 5000, {"type": "integer"}, "9" * 5000),
     ],

@@ -76,3 +76,18 @@ def test_the_work_grows_linearly_with_the_elements(
         return lines_executed(lambda: said(unit * n, None))
 
     assert work(160) <= 2.4 * work(80)
+
+
+@pytest.mark.requirement(65)
+def test_a_long_schema_is_looked_through_once_for_all_elements(
+    lines_executed: Callable[[Callable[[], object]], int],
+) -> None:
+    def work(items: int, branches: int) -> int:
+        either = {"type": "object", "additionalProperties": {"anyOf": [{}] * branches}}
+        text = "<item><q>1</q></item>" * items
+        return lines_executed(lambda: said(text, {"type": "array", "items": either}))
+
+    def each(branches: int) -> int:
+        return work(40, branches) - work(20, branches)
+
+    assert each(400) <= 1.2 * each(4)

@@ -347,6 +347,17 @@ def assert_can_be_sent(name: str, text: str) -> str:
     return "".join(event.arguments for event in calls if isinstance(event, ToolCallDelta))
 
 
+@pytest.mark.requirement(65)
+@pytest.mark.parametrize("written", ['{"n": 3,}', "{'n': 3}", '{"s": True}', '{"n": ' + "9" * 4400 + "}"])
+@pytest.mark.parametrize("name", ["hermes", "llama4_json"])
+def test_arguments_that_are_no_json_reach_the_client_wherever_they_stand(name: str, written: str) -> None:
+    key = "parameters" if name == "llama4_json" else "arguments"
+    output = f'{{"{key}": {written}, "name": "look"}}'
+    output = output if name == "llama4_json" else f"<tool_call>\n{output}\n</tool_call>"
+    events = parse_with(list(output), FORMATS.get(name))
+    assert written in "".join(str(part) for event in events for part in event)
+
+
 TAGGED = '{"a": "<think>b</think>", "c": "<tool_call>\\n<|channel|>"}'
 FORMED: dict[str, tuple[str, str, list[Said]]] = {
     "an answer": ("hermes", TAGGED, [("text", TAGGED)]),

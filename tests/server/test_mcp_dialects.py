@@ -235,6 +235,8 @@ async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(
         ("/v1/responses", {**RESPONSES, "mcp_tools": True, "truncation": "auto"}, "truncation"),
         ("/v1/responses", {**RESPONSES, "mcp_tools": True, "max_tool_calls": 3}, "max_tool_calls"),
         ("/v1/responses", {**RESPONSES, "mcp_tools": "box"}, "mcp_tools"),
+        ("/v1/responses", {**RESPONSES, "mcp_tools": ["box"] * 1025}, "1024"),
+        ("/v1/messages", {**MESSAGES, "mcp_tools": ["box"] * 1025}, "1024"),
         ("/v1/messages", {**MESSAGES, "mcp_tools": ["nobody"]}, "no such tool"),
         ("/v1/messages", {**MESSAGES, "mcp_tools": 1}, "mcp_tools"),
     ],

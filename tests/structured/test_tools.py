@@ -379,3 +379,13 @@ def test_a_tool_that_there_is_not_cannot_be_forced() -> None:
         grammar("hermes", TOOLS, ToolChoice("named", "g"))
     with pytest.raises(InvalidRequest, match="no tools"):
         grammar("hermes", (), REQUIRED)
+
+
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", ["kimi_k3", "solar_open", "muse_glimmer", "kimi_k2"])
+def test_a_name_that_looks_like_a_placeholder_is_a_name(name: str) -> None:
+    properties = {"{type}": {"type": "integer"}, "{id}": {"type": "integer"}}
+    tools = (ToolSpec("f{id}", parameters={"type": "object", "properties": properties}),)
+    text = grammar(name, tools, REQUIRED)
+    assert "{type}" in text
+    assert "f{id}" in text

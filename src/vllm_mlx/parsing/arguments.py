@@ -32,6 +32,8 @@ class Argument:
         self.known = schema is not None
         self._schema = schema
         self._rules = _Rules(schema or {})
+        self._items: Argument | None = None
+        self._members: Arguments | None = None
 
     @property
     def types(self) -> frozenset[str]:
@@ -48,12 +50,16 @@ class Argument:
 
     def items(self) -> Argument:
         """Each item of the value, where that is a list."""
-        schema = self._schema or _ANYTHING
-        return _part(schema.get("items"), schema)
+        if self._items is None:
+            schema = self._schema or _ANYTHING
+            self._items = _part(schema.get("items"), schema)
+        return self._items
 
     def members(self) -> Arguments:
         """The members of the value, where that is an object."""
-        return Arguments(self._schema)
+        if self._members is None:
+            self._members = Arguments(self._schema)
+        return self._members
 
     def json_text(self, text: str) -> str:
         """The argument, written as plain text, as JSON text.
@@ -230,7 +236,7 @@ def _read_python(text: str, otherwise: str) -> Any:
     try:
         value = read_literal(text)
         json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         return otherwise
     return value
 

@@ -35,6 +35,8 @@ from vllm_mlx.structured.schema import Schema, read_schema
 _LIMITING = {"pattern", "format", "minLength", "maxLength", "enum", "allOf", "anyOf", "$ref"}
 """What may make a text invalid."""
 _ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
+_NAME_HERE = "\ue000"
+"""Stands for the name while the texts around it are filled in; no format has this character."""
 
 
 class BodyWriter:
@@ -91,8 +93,15 @@ class BodyWriter:
         return f"{self._named(syntax, name)} {lark.json_value(arguments)}"
 
     def _named(self, syntax: HeaderCalls | XmlCalls, name: str) -> str:
-        text = syntax.around_name.replace("{name}", name)
-        return " ".join(fill(text, lambda held: f"/{PLACEHOLDERS[held]}/", self.mark))
+        # The name comes last: what looks like a placeholder in it is its own.
+        text = syntax.around_name.replace("{name}", _NAME_HERE)
+        return " ".join(
+            fill(
+                text,
+                lambda held: f"/{PLACEHOLDERS[held]}/",
+                lambda rest: self.mark(rest.replace(_NAME_HERE, name)),
+            )
+        )
 
     def _xml(self, syntax: XmlCalls, tool: ToolSpec, arguments: dict[str, Any], name: str) -> str:
         """Arguments in the order of the schema, each at most once."""
@@ -144,12 +153,12 @@ class BodyWriter:
 
     def _before_json(self, syntax: XmlCalls, key: str, kinds: Iterable[str]) -> str:
         """The key of a value that is no string; its type is one of those that the schema allows."""
-        text = syntax.before_key + key + (syntax.after_json_key or syntax.after_key)
-        before, *after = text.split("{type}")
+        before, *after = (syntax.after_json_key or syntax.after_key).split("{type}")
+        opening = self.mark(syntax.before_key + key + before)
         if not after:
-            return self.mark(text)
+            return opening
         types = sorted({"number" if kind == "integer" else kind for kind in kinds})
-        return f"{self.mark(before)} ({lark.one_of_texts(types)}) {self.mark(after[0])}"
+        return f"{opening} ({lark.one_of_texts(types)}) {self.mark(after[0])}"
 
     def _other_notation(
         self, syntax: PythonicCalls | BraceCalls, tool: ToolSpec, arguments: dict[str, Any], name: str

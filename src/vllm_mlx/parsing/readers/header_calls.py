@@ -14,6 +14,10 @@ from vllm_mlx.parsing.syntax import HeaderCalls, fill
 _HEADER = re.compile(r"[^{]*")
 _HEADER_LIMIT = 512
 _NAME = re.compile(r"[\w.\-/]+")
+_TAG = re.compile(r"<[^<>]*>|\[[A-Z_]+\]")
+_WORD = re.compile(r"\w+")
+_STRANGE_WORDS = 1
+"""Between name and arguments, besides tags: an id or a language, as some families write. More is prose."""
 
 
 def read_header_call(
@@ -37,7 +41,9 @@ def _name(syntax: HeaderCalls, header: str) -> str:
     if exact is not None and _NAME.fullmatch(exact[1]):
         return exact[1]
     found = _NAME.match(header)
-    return "" if found is None or "<" in header[: found.end()] else found.group()
+    if found is None or len(_WORD.findall(_TAG.sub(" ", header[found.end() :]))) > _STRANGE_WORDS:
+        return ""
+    return found.group()
 
 
 @lru_cache(maxsize=64)

@@ -36,7 +36,7 @@ class _Call:
             self.name = name if isinstance(name, str) else ""
         elif key in self.argument_keys:
             value = decoded(raw)
-            self.arguments = value if isinstance(value, str) else raw if value is not None else "{}"
+            self.arguments = value if isinstance(value, str) else "{}" if raw.strip() == "null" else raw
         elif key in self.wrappers:  # `"function": "name"` is written by some
             name = decoded(raw)
             self.name = self.name or (name if isinstance(name, str) else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
@@ -14,6 +15,9 @@ from vllm_mlx.mcp.tools import OfferedTool
 from vllm_mlx.server.errors import shorten
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop, first_turn
+
+_MAX_NAMES: Final = 1024
+"""In `mcp_tools`; each is looked up while everyone waits."""
 
 
 async def answer(
@@ -107,6 +111,8 @@ async def _selected(
         return []
     if tool_loop is None:
         raise InvalidRequest("mcp_tools: this server was started without --mcp-config", param="mcp_tools")
+    if wanted is not True and len(wanted) > _MAX_NAMES:
+        raise InvalidRequest(f"mcp_tools: at most {_MAX_NAMES} names are allowed", param="mcp_tools")
     names = None if wanted is True else wanted
     await tool_loop.tools.settle(names)
     return tool_loop.tools.select(names)
