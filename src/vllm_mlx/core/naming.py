@@ -1,4 +1,4 @@
-"""Names as errors tell them: those that there are, and one that stands there twice."""
+"""Names and other texts of clients as errors tell them: cut, listed, and those that stand there twice."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Final
 
 _SHOWN: Final = 8
 _CHARS: Final = 50
-"""Of one name. Names may come from a client, and an error repeats no more than a line of them."""
+"""Of one of them: an error repeats no more than a line of names."""
+
+
+def shorten(text: str, chars: int = 100) -> str:
+    """Text from the client, cut to what an error message may repeat."""
+    return text if len(text) <= chars else text[:chars] + "..."
 
 
 def listed(names: Collection[str]) -> str:
     """`'a', 'b', ... and 5 more`; "none" where there are none."""
-    shown = ", ".join(map(_quoted, islice(names, _SHOWN)))
+    shown = ", ".join(repr(shorten(name, _CHARS)) for name in islice(names, _SHOWN))
     more = len(names) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown or "none"
 
@@ -26,7 +31,3 @@ def repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
-
-
-def _quoted(name: str) -> str:
-    return repr(name if len(name) <= _CHARS else name[:_CHARS] + "...")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from vllm_mlx.core.json_type import json_type
 from vllm_mlx.parsing.python_literal import read_literal
 
 Schema = Mapping[str, Any]
@@ -161,7 +162,7 @@ class _Rules:
         if isinstance(told, list):
             return frozenset(one for one in told if isinstance(one, str))
         if values := _enum(schema):
-            return frozenset().union(*map(_type_of, values))
+            return frozenset().union(*map(_types_of, values))
         types: set[str] = set()
         for keyword in ("anyOf", "oneOf", "allOf"):
             branches = schema.get(keyword)
@@ -228,7 +229,7 @@ def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
         value = _WORDS.get(bare.lower(), value) if isinstance(value, str) else value
     if isinstance(value, float) and value.is_integer() and "number" not in types and "integer" in types:
         value = int(value)
-    return value if _type_of(value) & types else text
+    return value if _types_of(value) & types else text
 
 
 def _read_python(text: str, otherwise: str) -> Any:
@@ -271,21 +272,9 @@ def _written(value: Any) -> str | None:
     return LONE_SURROGATE.sub("\ufffd", text)
 
 
-def _type_of(value: Any) -> set[str]:
-    match value:
-        case None:
-            return {"null"}
-        case bool():
-            return {"boolean"}
-        case int():
-            return {"integer", "number"}
-        case float():
-            return {"number"}
-        case list():
-            return {"array"}
-        case dict():
-            return {"object"}
-    return {"string"}
+def _types_of(value: Any) -> set[str]:
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    return {json_type(value), "integer"} if integer else {json_type(value)}
 
 
 def _enum(schema: Schema) -> list[Any]:

@@ -8,7 +8,9 @@ import msgspec
 
 from vllm_mlx.parsing.syntax import CallSyntax, Channels
 
-_TAG = re.compile(r"\]<\][^<>\[\]]*\[>\[|<[^<>]*>|\[[^\[\]]*\]|[^\s<\[]+")
+TAG = r"\]<\][^<>\[\]]*\[>\[|<[^<>]*>|\[[^\[\]]*\]"
+"""A regular expression of one tag, whichever family's."""
+_PIECE = re.compile(rf"{TAG}|[^\s<\[]+")
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,4 +80,4 @@ class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 def split_tags(text: str) -> tuple[str, ...]:
     """The tags and words of a piece of markup, without the white space between them."""
-    return tuple(_TAG.findall(text))
+    return tuple(_PIECE.findall(text))

@@ -70,29 +70,26 @@ class JsonCalls(CallFrame, frozen=True, kw_only=True):
     index_key: str = ""
 
 
-class HeaderCalls(CallFrame, frozen=True, kw_only=True):
-    """A body is `before_name NAME after_name {...}`: the name, then the arguments as a JSON object.
-
-    Both texts may hold `PLACEHOLDERS`.
-
-    Attributes:
-        before_name: optional in reading.
-    """
+class NamedCalls(CallFrame, frozen=True, kw_only=True):
+    """A body that begins with `before_name NAME after_name`. Both texts may hold `PLACEHOLDERS`."""
 
     before_name: str = ""
     after_name: str = ""
 
     @property
     def around_name(self) -> str:
-        """Both, and the name between them as `{name}`."""
+        """What stands before the arguments, with the name as `{name}`."""
         return f"{self.before_name}{{name}}{self.after_name}"
 
 
-class XmlCalls(CallFrame, frozen=True, kw_only=True):
-    """A body is `before_name NAME after_name`, then `before_key KEY after_key VALUE after_value` for each.
+class HeaderCalls(NamedCalls, frozen=True, kw_only=True):
+    """A body is the name, then the arguments as a JSON object. `before_name` is optional in reading."""
 
-    Strings are written as they are, without quotes or escapes; everything else is written as JSON. The texts
-    around the name may hold `PLACEHOLDERS`.
+
+class XmlCalls(NamedCalls, frozen=True, kw_only=True):
+    """A body is the name, then `before_key KEY after_key VALUE after_value` for each argument.
+
+    Strings are written as they are, without quotes or escapes; everything else is written as JSON.
 
     Attributes:
         after_value: `{key}` in it stands for the argument's key.
@@ -115,11 +112,6 @@ class XmlCalls(CallFrame, frozen=True, kw_only=True):
     inner_mark: str = ""
     raw_open: str = ""
     raw_close: str = ""
-
-    @property
-    def around_name(self) -> str:
-        """What stands before the arguments, with the name as `{name}`."""
-        return f"{self.before_name}{{name}}{self.after_name}"
 
 
 class PythonicCalls(CallFrame, frozen=True, kw_only=True):

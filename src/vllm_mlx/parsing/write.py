@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vllm_mlx.core.json_type import json_type
 from vllm_mlx.parsing.syntax import (
     BraceCalls,
     CallSyntax,
     HeaderCalls,
     JsonCalls,
+    NamedCalls,
     PythonicCalls,
     XmlCalls,
     fill,
@@ -51,7 +53,7 @@ def _body(syntax: CallSyntax, name: str, arguments: Mapping[str, Any], index: in
             return f"{syntax.before_name}{name}{_braces(syntax, arguments)}"
 
 
-def _named(syntax: HeaderCalls | XmlCalls, name: str, index: int) -> str:
+def _named(syntax: NamedCalls, name: str, index: int) -> str:
     values = {"{index}": str(index), "{number}": str(index + 1), "{id}": f"{index:010d}"}
     return "".join(fill(syntax.around_name, values.__getitem__)).replace("{name}", name)
 
@@ -79,22 +81,7 @@ def _xml_argument(syntax: XmlCalls, key: str, value: Any) -> str:
     elif end in text:
         raise ValueError(f"{end!r} cannot be part of an argument")
     after_key = syntax.after_key if isinstance(value, str) else syntax.after_json_key or syntax.after_key
-    return f"{syntax.before_key}{key}{after_key.replace('{type}', _type(value))}{text}{after_value}"
-
-
-def _type(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case Mapping():
-            return "object"
-        case list() | tuple():
-            return "array"
-    return "string"
+    return f"{syntax.before_key}{key}{after_key.replace('{type}', json_type(value))}{text}{after_value}"
 
 
 def _python(syntax: PythonicCalls, value: Any) -> str:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, FailFast, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.core.structure import TOO_MANY_VALUES, check_structure
-from vllm_mlx.server.errors import shorten
 
 MAX_FIELDS = 256
 _INLINE_BYTES = 64 * 1024

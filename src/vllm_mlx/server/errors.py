@@ -28,6 +28,7 @@ from vllm_mlx.core.errors import (
     PermissionDenied,
     Unavailable,
 )
+from vllm_mlx.core.naming import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,6 @@ _STATUS: dict[type[AppError], int] = {
 }
 
 _SLASHES = re.compile("/+")
-_SHOWN_CHARS = 100
 _DRAINED_BYTES = 1024 * 1024
 MESSAGE_CHARS = 500
 """No error says more, whatever a message repeats."""
@@ -70,11 +70,6 @@ def presentable(error: AppError) -> AppError:
 def internal_error() -> InternalError:
     """The fixed text for faults of ours."""
     return InternalError("The server met an internal error; its log has the details.")
-
-
-def shorten(text: str, chars: int = _SHOWN_CHARS) -> str:
-    """Text from the client, cut to what an error message may repeat."""
-    return text if len(text) <= chars else text[:chars] + "..."
 
 
 class ErrorResponses:

@@ -14,6 +14,7 @@ from vllm_mlx.parsing.syntax import (
     CallSyntax,
     HeaderCalls,
     JsonCalls,
+    NamedCalls,
     PythonicCalls,
     XmlCalls,
     fill,
@@ -92,7 +93,7 @@ class BodyWriter:
     def _header(self, syntax: HeaderCalls, name: str, arguments: dict[str, Any]) -> str:
         return f"{self._named(syntax, name)} {lark.json_value(arguments)}"
 
-    def _named(self, syntax: HeaderCalls | XmlCalls, name: str) -> str:
+    def _named(self, syntax: NamedCalls, name: str) -> str:
         # The name comes last: what looks like a placeholder in it is its own.
         text = syntax.around_name.replace("{name}", _NAME_HERE)
         return " ".join(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from vllm_mlx.core.json_type import json_type
+
 Schema = dict[str, Any] | bool
 _Values = frozenset[tuple[str, str]]
 
@@ -94,30 +96,15 @@ def value_types(schema: Schema, defs: dict[str, Schema], depth: int = 8) -> froz
 def _types(schema: dict[str, Any]) -> frozenset[str]:
     values = [schema["const"]] if "const" in schema else schema.get("enum")
     if values is not None:
-        return frozenset(map(_type_of, values))
+        return frozenset(map(json_type, values))
     named = schema.get("type", _ALL)
     names = {named} if isinstance(named, str) else set(named)
     return frozenset("number" if name == "integer" else name for name in names)
 
 
-def _type_of(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-    return "object"
-
-
 def _values(schema: dict[str, Any]) -> _Values | None:
     values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return None if values is None else frozenset((_type_of(value), repr(value)) for value in values)
+    return None if values is None else frozenset((json_type(value), repr(value)) for value in values)
 
 
 def can_end(schema: Schema, defs: dict[str, Schema]) -> bool:

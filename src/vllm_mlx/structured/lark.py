@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vllm_mlx.parsing.format import TAG
+
 SpecialId = Callable[[str], int | None]
 """The id of a control token by its name; None for what is ordinary text to the model."""
 
@@ -15,7 +17,7 @@ WHITESPACE = r" |\n[ \t]{0,24}"
 
 ANY_TEXT = "/(?s:.*)/"
 
-_TAG = re.compile(r"(\]<\][^<>\[\]]*\[>\[|<[^<>]*>|\[[^\[\]]*\])")
+_TAG = re.compile(f"({TAG})")
 
 
 def literal(text: str) -> str:

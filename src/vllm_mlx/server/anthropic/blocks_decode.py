@@ -9,8 +9,8 @@ import msgspec
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Part, Reasoning, Text, ToolCall, ToolResult
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.server.anthropic.messages_schema import InputBlock, Source
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.media import TEXT_ONLY, placeholder
 from vllm_mlx.server.signatures import unseal
 

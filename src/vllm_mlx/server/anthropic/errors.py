@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from vllm_mlx.core.errors import AppError, ContextOverflow
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.server import sse
-from vllm_mlx.server.errors import MESSAGE_CHARS, shorten, status_of
+from vllm_mlx.server.errors import MESSAGE_CHARS, status_of
 from vllm_mlx.server.request_ids import request_id
 
 _TYPES = {

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.naming import listed
-from vllm_mlx.server.errors import shorten
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.service.port import ModelCard
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 1000

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.naming import listed, repeated
+from vllm_mlx.core.naming import listed, repeated, shorten
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.server.anthropic.blocks_decode import wrong
 from vllm_mlx.server.anthropic.client_tools import known_tool
 from vllm_mlx.server.anthropic.messages_schema import InputTool, ToolChoiceField
-from vllm_mlx.server.errors import shorten
 
 MAX_TOOLS = 1024
 

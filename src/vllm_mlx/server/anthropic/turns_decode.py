@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
-from vllm_mlx.core.naming import listed
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.server.anthropic.blocks_decode import BETWEEN, assistant_part, plain_text, user_part, wrong
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, InputMessage
-from vllm_mlx.server.errors import shorten
 
 _Speaker = Literal["system", "user", "assistant"]
 

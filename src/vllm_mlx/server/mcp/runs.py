@@ -8,11 +8,10 @@ from typing import Final
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
-from vllm_mlx.core.naming import listed
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.tools import ToolChoice
 from vllm_mlx.mcp.tools import OfferedTool
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.service.port import ModelService
 from vllm_mlx.service.tool_loop import ToolLoop, first_turn
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Part, Reasoning, Text, ToolCall, ToolResult
-from vllm_mlx.core.naming import listed
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.mcp.runs import check_choice, check_known
 from vllm_mlx.server.media import TEXT_ONLY
 from vllm_mlx.server.openai.chat_schema import (

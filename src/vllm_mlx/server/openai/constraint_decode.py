@@ -18,7 +18,7 @@ from vllm_mlx.core.constraints import (
     StructuralTags,
 )
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.server.errors import shorten
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.server.openai.constraint_schema import ConstraintFields, ResponseFormat, StructuredOutputs
 
 _TYPES = ("text", "json_object", "json_schema", "structural_tag", "regex", "choice", "grammar")

@@ -8,8 +8,9 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from vllm_mlx.core.errors import AppError
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.server import sse
-from vllm_mlx.server.errors import MESSAGE_CHARS, shorten, status_of
+from vllm_mlx.server.errors import MESSAGE_CHARS, status_of
 from vllm_mlx.server.replies import StreamStyle
 
 # 401 and 404 are `invalid_request_error` at OpenAI, too; what is wrong is in `code`.

@@ -10,10 +10,9 @@ from msgspec import Raw
 
 from vllm_mlx.core.constraints import Constraint, JsonObject, JsonSchema
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.naming import listed
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
 from vllm_mlx.core.sampling import MAX_TOP_LOGPROBS, SamplingParams
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.conversation import Conversation
 from vllm_mlx.server.responses.encode import Shown

@@ -26,7 +26,8 @@ from vllm_mlx.core.events import (
     ToolRunStarted,
     Usage,
 )
-from vllm_mlx.server.errors import MESSAGE_CHARS, shorten
+from vllm_mlx.core.naming import shorten
+from vllm_mlx.server.errors import MESSAGE_CHARS
 from vllm_mlx.server.logprobs import wire_logprobs
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.tools_decode import Toolbox

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from vllm_mlx.core.messages import Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
-from vllm_mlx.core.naming import listed
-from vllm_mlx.server.errors import shorten
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.server.media import TEXT_ONLY, placeholder
 from vllm_mlx.server.responses.schema import ContentPart, InputItem
 from vllm_mlx.server.responses.tools_decode import model_name, wrong

@@ -8,7 +8,7 @@ import msgspec
 
 from vllm_mlx.core.clock import Clock
 from vllm_mlx.core.errors import NotFound
-from vllm_mlx.server.errors import shorten
+from vllm_mlx.core.naming import shorten
 
 _OVERHEAD_BYTES = 256
 """What an object costs beside its text."""

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vllm_mlx.core.errors import InvalidRequest, NotFound
+from vllm_mlx.core.naming import shorten
 from vllm_mlx.server import sse
 from vllm_mlx.server.callers import owner
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.answer import Framer
 from vllm_mlx.server.responses.replay import replay

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.naming import listed, repeated
+from vllm_mlx.core.naming import listed, repeated, shorten
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
-from vllm_mlx.server.errors import shorten
 from vllm_mlx.server.responses import wire
 from vllm_mlx.server.responses.schema import (
     MAX_TOOLS,
