@@ -198,9 +198,10 @@ class McpManager:
     async def _problem(self, tool: Tool, arguments: dict[str, Any], timeout_s: float) -> str | None:
         """What is wrong with the arguments. On threads of its own: a check of large ones holds up nothing."""
         loop = asyncio.get_running_loop()
+        # The time is not for this: on a busy machine it may take seconds, once.
+        checking = await loop.run_in_executor(self._checks, import_module, _CHECKS)
         try:
             async with asyncio.timeout(timeout_s):
-                checking = await loop.run_in_executor(self._checks, import_module, _CHECKS)
                 work: partial[str | None] = partial(checking.argument_problem, tool.parameters, arguments)
                 return await run_bounded(self._checks, work, CHECK_S)
         except (OutOfTime, TimeoutError):
