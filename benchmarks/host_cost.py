@@ -39,7 +39,7 @@ from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 from vllm_mlx.models.source import DEMO, resolve_model
 from vllm_mlx.parsing.detect import detect_format
 from vllm_mlx.parsing.stream import OutputParser
-from vllm_mlx.runners.base import Capabilities, Runner, StepPlan, StepResult, TokenMask
+from vllm_mlx.runners.base import Capabilities, Runner, StepPlan, StepResult, TokenMask, do_nothing
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.openai.chat_encode import ChatEncoder, ChatStream
 from vllm_mlx.server.openai.envelope import Envelope
@@ -127,7 +127,7 @@ class InstantRunner(Runner):
             overlap=True,
         )
 
-    def submit(self, plan: StepPlan) -> InstantStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> InstantStep:
         """Look the next token of every row up."""
         start = time.thread_time()
         tokens = self._tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tests.fakes.runner import FakeRunner, FakeStep
 from tests.fakes.wire import frames, named_events
 
 from vllm_mlx.config import Config, EngineConfig, ModelConfig
-from vllm_mlx.runners.base import RunnerDied, StepPlan
+from vllm_mlx.runners.base import RunnerDied, StepPlan, do_nothing
 from vllm_mlx.service.build import build_service
 
 CHAT = "/v1/chat/completions"
@@ -145,10 +145,10 @@ class MortalRunner(FakeRunner):
         )
         self.told = threading.Event()
 
-    def submit(self, plan: StepPlan) -> FakeStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> FakeStep:
         if self.told.is_set():
             raise RunnerDied("the device is gone")
-        return super().submit(plan)
+        return super().submit(plan, starting)
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         super().forget(seq_ids)

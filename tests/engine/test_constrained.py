@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
-from vllm_mlx.runners.base import PendingStep, StepPlan
+from vllm_mlx.runners.base import PendingStep, StepPlan, do_nothing
 from vllm_mlx.structured import filling
 from vllm_mlx.structured.compiling import Grammars, grammars_of
 
@@ -191,7 +192,8 @@ class Hasty(FakeRunner):
     before: Asked | None = None
     num_asked = 0
 
-    def submit(self, plan: StepPlan) -> Any:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> Any:
+        starting()
         if self.before is not None and plan.waits and any(row.unread for row in plan.rows):
             assert self.before.asked.wait(LIMIT_S)
             self.num_asked += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.fakes.clock import HandClock
@@ -13,7 +13,7 @@ from tests.fakes.runner import FakeRunner, FakeStep, alone
 from vllm_mlx.config import CacheConfig, EngineConfig
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
-from vllm_mlx.runners.base import RunnerDied, StepPlan
+from vllm_mlx.runners.base import RunnerDied, StepPlan, do_nothing
 
 BAD = 96
 
@@ -25,9 +25,9 @@ class Watched(FakeRunner):
         super().__init__(**options)
         self.journal: list[list[int]] = []
 
-    def submit(self, plan: StepPlan) -> FakeStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> FakeStep:
         self.journal.append([row.seq_id for row in plan.rows])
-        return super().submit(plan)
+        return super().submit(plan, starting)
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         self.journal.append([-1 - seq_id for seq_id in seq_ids])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -18,7 +19,7 @@ from vllm_mlx.engine.costs import CostModel, Fit, Load
 from vllm_mlx.engine.loop import EngineLoop
 from vllm_mlx.engine.pacing import Pacer
 from vllm_mlx.engine.policy import PATIENCE
-from vllm_mlx.runners.base import Row, StepPlan
+from vllm_mlx.runners.base import Row, StepPlan, do_nothing
 
 BLOCK = 16
 
@@ -37,10 +38,10 @@ class SlowRunner(FakeRunner):
         self.clock = clock
         self._host_bound = not on_device
 
-    def submit(self, plan: StepPlan) -> FakeStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> FakeStep:
         if self._host_bound:
             self.clock.advance(step_s(Load.of(plan)))
-        return super().submit(plan)
+        return super().submit(plan, starting)
 
     def land(self, step: FakeStep) -> None:
         if not self._host_bound:

@@ -94,8 +94,8 @@ class Driver:
         before = len(self._in_flight)
         if plan is not None:
             tokens = self._in_flight[-1][1].peek if self._in_flight else dict
-            with self.scheduler.looking_ahead(plan, tokens):
-                step = self.runner.submit(plan)
+            with self.scheduler.looking_ahead(plan, tokens) as begin:
+                step = self.runner.submit(plan, begin)
             self._in_flight.append((plan, step))
         for _ in range(before):
             self._apply(*self._in_flight.popleft())

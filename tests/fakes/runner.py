@@ -30,6 +30,7 @@ from vllm_mlx.runners.base import (
     StepPlan,
     StepResult,
     TokenMask,
+    do_nothing,
 )
 
 
@@ -175,7 +176,8 @@ class FakeRunner(Runner):
             chunk_tokens=self.chunk_tokens,
         )
 
-    def submit(self, plan: StepPlan) -> FakeStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> FakeStep:
+        starting()
         if self.keep_plans:
             self.plans.append(plan)
         if len(self._in_flight) > self.overlap:

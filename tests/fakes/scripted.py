@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from vllm_mlx.runners.base import (
     StepPlan,
     StepResult,
     TokenMask,
+    do_nothing,
 )
 from vllm_mlx.service.build import build_service
 from vllm_mlx.service.hub import Hub
@@ -134,7 +135,8 @@ class ScriptedRunner(Runner):
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def submit(self, plan: StepPlan) -> ScriptedStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> ScriptedStep:
+        starting()
         result, drawn = StepResult(), {}
         for row in plan.rows:
             if row.prompt_logprobs is not None:

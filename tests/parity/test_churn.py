@@ -16,7 +16,7 @@ from tests.fakes.families import VOCAB
 
 from vllm_mlx.config import CacheConfig, EngineConfig, ModelConfig
 from vllm_mlx.models.loader import load
-from vllm_mlx.runners.base import Capabilities, PendingStep, RowSampling, Runner, StepPlan
+from vllm_mlx.runners.base import Capabilities, PendingStep, RowSampling, Runner, StepPlan, do_nothing
 from vllm_mlx.runners.build import build_runner
 from vllm_mlx.sampling import batch
 
@@ -50,9 +50,9 @@ class Overlapped(Runner):
     def capabilities(self) -> Capabilities:
         return replace(self._runner.capabilities, overlap=True)
 
-    def submit(self, plan: StepPlan) -> PendingStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> PendingStep:
         self.submitted += [(row.seq_id, row.start) for row in plan.rows]
-        return self._runner.submit(plan)
+        return self._runner.submit(plan, starting)
 
     def forget(self, seq_ids: Sequence[int]) -> None:
         self._runner.forget(seq_ids)

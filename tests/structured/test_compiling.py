@@ -24,6 +24,7 @@ from vllm_mlx.structured.compiling import (
     grammars_of,
     read_ahead,
 )
+from vllm_mlx.structured.llguidance import Lexers
 
 LIMIT_S = 60
 
@@ -48,17 +49,21 @@ class Slow:
 
 
 class Compiled:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, lexers: Lexers | None = None) -> None:
         self.text = text
+        self.lexers = lexers or Lexers(object())
+        self.lexer = self.lexers.freest()
 
     def copy(self) -> Compiled:
-        return Compiled(self.text)
+        copy = Compiled(self.text, self.lexers)
+        copy.lexer.users.add(copy)  # type: ignore[arg-type]
+        return copy
 
 
-def made(compiler: Slow, work: HandClock | None = None) -> tuple[Grammars, HandClock]:
+def made(compiler: Slow, work: HandClock | None = None, most_lexers: int = 1) -> tuple[Grammars, HandClock]:
     """With a clock for all, and one of the processor time of every thread."""
     clock = HandClock()
-    return Grammars(lambda: compiler, clock, lambda: work), clock  # type: ignore[arg-type,return-value]
+    return Grammars(lambda: compiler, clock, lambda: work, most_lexers), clock  # type: ignore[arg-type,return-value]
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -84,6 +89,63 @@ def test_a_text_is_compiled_once_and_each_asks_for_a_matcher_of_its_own() -> Non
     assert isinstance(one, Compiled)
     assert one is not other
     assert compiler.begun == ["a"]
+
+
+@pytest.mark.requirement(63)
+def test_the_rows_of_one_grammar_are_spread_over_lexers_of_its_own() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler, most_lexers=4)
+    compilation = grammars.begin("a")
+    rows = [result(grammars, compilation) for _ in range(2)]
+    assert compiler.begun == ["a"]  # two rows do well with one
+    rows += [grammars.poll(compilation) for _ in range(30)]
+    lexers = compilation.lexers()
+    assert lexers is not None
+    until(lambda: len(lexers) == 4)
+    assert compiler.begun == ["a"] * 4
+    assert lexers.num_users == len(rows)
+    rows += [grammars.poll(compilation) for _ in range(90)]
+    # The first sit where there was one lexer only; the next go where most room is.
+    taken = [sum(row.lexer is each for row in rows if isinstance(row, Compiled)) for each in lexers_of(rows)]
+    assert (len(taken), min(taken)) == (4, 30)
+    del rows
+    assert lexers.num_users == 0
+    assert isinstance(result(grammars, compilation), Compiled)
+    assert compiler.begun == ["a"] * 4
+
+
+def lexers_of(rows: list[object]) -> set[object]:
+    return {row.lexer for row in rows if isinstance(row, Compiled)}
+
+
+def test_whoever_waits_for_a_grammar_goes_before_more_lexers_of_another() -> None:
+    compiler = Slow()
+    grammars, _ = made(compiler, most_lexers=4)
+    compilation = grammars.begin("a")
+    rows = [result(grammars, compilation)]
+    blocking = [grammars.begin(f"wait {i}") for i in range(2)]
+    until(lambda: len(compiler.begun) == 3)
+    rows += [grammars.poll(compilation) for _ in range(9)]
+    grammars.begin("b")
+    compiler.go.set()
+    for each in blocking:
+        result(grammars, each)
+    until(lambda: len(compiler.begun) == 7)
+    assert compiler.begun[3] == "b"
+    assert len(rows) == 10
+
+
+def test_what_takes_long_to_compile_is_compiled_once() -> None:
+    compiler, work = Slow(), HandClock()
+    grammars, _ = made(compiler, work, most_lexers=4)
+    compilation = grammars.begin("wait")
+    until(lambda: compiler.begun == ["wait"])
+    work.advance(1)
+    compiler.go.set()
+    rows = [result(grammars, compilation) for _ in range(20)]
+    done = grammars.begin("b")
+    rows.append(result(grammars, done))
+    assert compiler.begun == ["wait", "b"]
 
 
 def test_failures_are_kept_too_and_say_nothing_of_our_own_faults() -> None:

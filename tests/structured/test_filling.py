@@ -97,8 +97,8 @@ def test_a_token_that_was_foreseen_leads_where_it_always_leads(
     gates = {i: Gate(compiler.compile(grammar), None, (VOCAB - 1,)) for i, grammar in enumerate(DIFFERENT)}
     for said in zip(*(ids(tokenizer, text) for text in DIFFERENT.values()), strict=True):
         tokens = dict(enumerate(said))
-        with masks.looking_ahead(gates, lambda tokens=tokens: tokens):  # type: ignore[misc]
-            pass
+        with masks.looking_ahead(gates, lambda tokens=tokens: tokens) as begin:  # type: ignore[misc]
+            begin()
         for i, gate in gates.items():
             gate.take(tokens[i])
         taken.append(list(said))
@@ -115,6 +115,32 @@ def test_a_token_that_was_foreseen_leads_where_it_always_leads(
                 assert (found.seq_ids, failed) == (tuple(order), {})
                 assert np.asarray(found.bits).tolist() == [mask(expected[i]) for i in order]
     assert [gate.finished for gate in expected] == [True, True, False]
+    masks.close()
+
+
+@pytest.mark.requirement(63)
+def test_rows_of_several_lexers_are_told_what_those_of_one_are(
+    compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
+) -> None:
+    for _ in range(2):
+        matcher.lexers.add(compiler.compile(GRAMMAR))
+    masks, texts = Masks(VOCAB), ["[1,2]", "[3]", "[]", "[1,2,3]", "[7,7]", "[5]", "[0,0,0,0]", "[]", "[9,8]"]
+    gates = {i: Gate(matcher.copy(), None, (VOCAB - 1,)) for i in range(len(texts))}
+    assert len({gate.next_taker.lexer for gate in gates.values()}) == 3  # type: ignore[union-attr]
+    said = {i: ids(tokenizer, text) for i, text in enumerate(texts)}
+    for step in range(max(map(len, texts))):
+        going = {i: gate for i, gate in gates.items() if step < len(said[i])}
+        found, failed = masks.fill(going)
+        assert found is not None
+        assert not failed
+        expected = [Gate(after(compiler, said[i][:step]), None, (VOCAB - 1,)) for i in going]
+        assert np.asarray(found.bits).tolist() == [mask(each) for each in expected]
+        tokens = {i: said[i][step] for i in going}
+        with masks.looking_ahead(going, lambda tokens=tokens: tokens) as begin:  # type: ignore[misc]
+            begin()
+        for i, gate in going.items():
+            gate.take(said[i][step])
+    assert all(gate.finished for gate in gates.values())
     masks.close()
 
 
@@ -200,8 +226,8 @@ def test_masks_of_one_name_are_one_mask(compiler: Compiler, tokenizer: Tokenizer
             ending = (closing,) if i % 2 else ()
             gates[i] = Gate(after(compiler, before, list(DIFFERENT)[i // 7]), None, ending)
             if last is not None and foreseen:
-                with masks.looking_ahead({i: gates[i]}, lambda i=i, last=last: {i: last}):  # type: ignore[misc]
-                    pass
+                with masks.looking_ahead({i: gates[i]}, lambda i=i, last=last: {i: last}) as begin:  # type: ignore[misc]
+                    begin()
             if last is not None:
                 gates[i].take(last)
         found, failed = masks.fill(gates)

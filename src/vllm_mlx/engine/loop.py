@@ -112,8 +112,8 @@ class EngineLoop:
         if plan is not None:
             with _noting_failure(plan):
                 begun_s = self._clock()
-                with self._scheduler.looking_ahead(plan, self._tokens_in_flight()):
-                    step = self._runner.submit(plan)
+                with self._scheduler.looking_ahead(plan, self._tokens_in_flight()) as begin:
+                    step = self._runner.submit(plan, begin)
                 self._in_flight.append((plan, step, self._clock() - begun_s))
         return plan
 

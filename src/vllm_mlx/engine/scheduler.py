@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from itertools import count
 
@@ -211,8 +211,11 @@ class Scheduler:
         self._tally.largest_batch = max(self._tally.largest_batch, len(draft))
         return self._in_flight.depart(draft, self._cache.block_size)
 
-    def looking_ahead(self, plan: StepPlan, tokens: Tokens) -> AbstractContextManager[None]:
-        """Meanwhile find out what rows of the newest step may sample after the tokens of the step before."""
+    def looking_ahead(self, plan: StepPlan, tokens: Tokens) -> AbstractContextManager[Callable[[], None]]:
+        """What begins to find out what rows of the newest step may sample after the tokens of the one before.
+
+        It ends with the context.
+        """
         return self._masks.looking_ahead(self._in_flight.unread_gates(plan), tokens)
 
     def mask(self, plan: StepPlan) -> TokenMask | None:
@@ -297,8 +300,8 @@ class Scheduler:
             if isinstance(grammar, AppError):
                 self.fail(request_id, grammar)
                 continue
-            for seq in self._requests[request_id].sequences:
-                seq.open_gate(grammar.copy())
+            for i, seq in enumerate(self._requests[request_id].sequences):
+                seq.open_gate(grammar.copy() if i else grammar)
 
     def _grow(self, seq: Sequence) -> bool:
         """Reserve room for the token to compute; False if the sequence must wait, give way or fail."""

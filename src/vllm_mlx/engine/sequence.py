@@ -103,6 +103,7 @@ class Sequence:
         waits_for: name of the block that a running sequence computes and this one wants to share.
         num_passed_over: steps in a row that had nothing for it while its prompt was to be read.
         gate: what it may say next, by its grammar and the rules of its thought; None if anything.
+        ends_by_grammar: whether its grammar lets nothing follow the output.
         looked_up: whether the cache was asked for its prompt before (a resume is not counted again).
     """
 
@@ -123,6 +124,7 @@ class Sequence:
     num_passed_over: int = 0
     looked_up: bool = False
     gate: Gate | None = None
+    ends_by_grammar: bool = False
 
     @property
     def request_id(self) -> str:
@@ -190,8 +192,9 @@ class Sequence:
             return "stop"
         if self.gate is not None:
             self.gate.take(token_id)
-            if self.gate.finished:
-                return None  # the text ends, but not by this token; see `ends_by_grammar`
+            self.ends_by_grammar = self.gate.finished
+            if self.ends_by_grammar:
+                return None  # the text ends, but not by this token
         return "length" if len(self.output_ids) >= self.state.max_output else None
 
     def confirm(self, num_tokens: int) -> None:
@@ -212,11 +215,6 @@ class Sequence:
             cached_tokens=state.cached_tokens,
             prompt_logprobs=prompt_logprobs,
         )
-
-    @property
-    def ends_by_grammar(self) -> bool:
-        """Whether its grammar lets nothing follow."""
-        return self.gate is not None and self.gate.finished
 
     @property
     def front_confirms(self) -> bool:

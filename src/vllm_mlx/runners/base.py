@@ -6,6 +6,7 @@ Plain Python values only, so that the scheduler and its tests need no array libr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -123,6 +124,10 @@ class RunnerDied(Exception):
     """The device or the model is gone: no later step can succeed either."""
 
 
+def do_nothing() -> None:
+    """Where no one wants to hear."""
+
+
 class PendingStep(Protocol):
     """A step that was submitted."""
 
@@ -172,12 +177,16 @@ class Runner(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def submit(self, plan: StepPlan) -> PendingStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> PendingStep:
         """Start computing every row, forward and sampling; at most one earlier step may be unread.
 
         Of a plan that waits only the forward; all that it says of its rows is taken in all the same.
 
         Raises only for faults that it cannot pin to a row.
+
+        Args:
+            starting: called once, or not at all, when nothing is left to do but to tell the device. That
+                takes milliseconds without Python's lock, in which other threads hold no one up.
 
         Raises:
             RunnerDied: nothing can be computed any more; ends the engine. After any other exception the

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from vllm_mlx.runners.base import Capabilities, Row, Runner, StepPlan, StepResult
+from vllm_mlx.runners.base import Capabilities, Row, Runner, StepPlan, StepResult, do_nothing
 from vllm_mlx.runners.prompt_logprobs import score_prompt
 from vllm_mlx.runners.text import Sampler, Sampling, SubmittedStep
 
@@ -46,7 +46,7 @@ class SequentialRunner(Runner):
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def submit(self, plan: StepPlan) -> SubmittedStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> SubmittedStep:
         """Compute the row; see `Runner`."""
         result = StepResult()
         (row,) = plan.rows

@@ -18,6 +18,7 @@ from vllm_mlx.runners.base import (
     StepPlan,
     StepResult,
     TokenMask,
+    do_nothing,
 )
 from vllm_mlx.runners.forward import PagedForward
 from vllm_mlx.runners.newest import NOTHING_NEW, NewestTokens
@@ -176,7 +177,7 @@ class TextRunner(Runner):
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def submit(self, plan: StepPlan) -> SubmittedStep:
+    def submit(self, plan: StepPlan, starting: Callable[[], None] = do_nothing) -> SubmittedStep:
         """Start computing every row; see `Runner`."""
         result = StepResult()
         last_states: list[mx.array] = []
@@ -210,6 +211,7 @@ class TextRunner(Runner):
         joined = last_states[0] if len(last_states) == 1 else mx.concatenate(last_states, axis=0)
         logits = self._forward.logits(joined)[:, -1]
         step = SubmittedStep(result, Sampling(self._sampler, logits, sampled, newest), self._keep_newest)
+        starting()
         # Every submission costs the host 0.2 ms, so what can go together does.
         self._forward.submit(logits if plan.waits else joined)
         if not plan.waits:

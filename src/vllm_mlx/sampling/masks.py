@@ -15,8 +15,9 @@ Words = npt.NDArray[np.uint32]
 
 _BITS: Final = 32
 _ANYTHING: Final = 0
-_SLOTS: Final = 256
-"""Masks that are kept, 19 kB each with a vocabulary of 152,000."""
+_SLOTS: Final = 512
+"""Masks that are kept, 19 kB each with a vocabulary of 152,000. Records with bounded names and white space
+have 400 different ones, which 64 rows come by all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,20 @@ class MaskTable:
     def place(self, mask: RowMask) -> PlacedMask:
         """The masks of these rows; lazy."""
         wanted = dict(zip(mask.names, range(len(mask.names)), strict=True))
-        table = self._fitting(mask.words.shape[1], len(wanted))
+        table, known = self._fitting(mask.words.shape[1], len(wanted)), self._slots
+        new = []
         for name in wanted:
-            if name in self._slots:
-                self._slots.move_to_end(name)
-        new = [name for name in wanted if name not in self._slots]
+            if name in known:
+                known.move_to_end(name)
+            else:
+                new.append(name)
         if new:
             places = [self._take_slot(table, name) for name in new]
             words = mx.array(mask.words[[wanted[name] for name in new]])
             index = mx.broadcast_to(mx.array(places, mx.uint32)[:, None], words.shape)
             # Not in place: a step that was submitted may still have to draw a row again by the table it saw.
             self._table = table = mx.put_along_axis(table, index, words, axis=0)
-        slots = [self._slots[name] for name in mask.names]
-        return PlacedMask(table, dict(zip(mask.rows, slots, strict=True)))
+        return PlacedMask(table, {row: known[name] for row, name in zip(mask.rows, mask.names, strict=True)})
 
     def clear(self) -> None:
         """Know nothing any more: a step failed, and with it what it was to write here."""

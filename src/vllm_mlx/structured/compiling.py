@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from vllm_mlx.core.clock import Clock, system_clock, thread_work_clock
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
+from vllm_mlx.structured.masks import MASK_THREADS
 from vllm_mlx.structured.stack import start_deep_thread
 
 if TYPE_CHECKING:
     from vllm_mlx.chat.tokenizer import Tokenizer
-    from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
+    from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher, Lexers
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ LARGE_CHARS: Final = 100_000
 """Longer ones are compiled one at a time, for each takes a core for a while, and small ones pass them."""
 
 _THREADS: Final = 2
+_LEXERS: Final = min(8, MASK_THREADS)
+_ROWS_A_LEXER: Final = 2
+_SPREAD_S: Final = 0.05
+"""Of processor time: what takes more to compile is not compiled again."""
 _GIVEN_UP: Final = 4
 """Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
 _KEPT: Final = 256
@@ -51,10 +56,16 @@ _BROKEN = "the model's vocabulary cannot be used for constrained output"
 
 
 class Compilation:
-    """One grammar's way to a matcher. Read it from one thread; a thread of `Grammars` works on it."""
+    """One grammar's way to a matcher. Read it from one thread; a thread of `Grammars` works on it.
 
-    def __init__(self, text: str, asked_s: float) -> None:
+    Args:
+        again_for: the compilation of the same text that only wants one more lexer.
+    """
+
+    def __init__(self, text: str, asked_s: float, again_for: Compilation | None = None) -> None:
         self.text = text
+        self.again_for = again_for
+        self.num_again = 0  # compilations of the same text under way
         self.is_large = len(text) > LARGE_CHARS
         self.asked_s = asked_s
         self.begun_s: float | None = None
@@ -62,11 +73,16 @@ class Compilation:
         self.work_begun_s = 0.0
         self.num_waiting = 1  # requests
         self.given_up = False
+        self.spent_s = 0.0  # of processor time, where there is such a clock
         self._result: GrammarMatcher | AppError | None = None
 
     def settle(self, result: GrammarMatcher | AppError) -> None:
         """It is done, or never will be."""
         self._result = result
+
+    def lexers(self) -> Lexers | None:
+        """Those of its matchers; None if there will be no matchers, or are none yet."""
+        return None if self._result is None or isinstance(self._result, AppError) else self._result.lexers
 
     @property
     def settled(self) -> bool:
@@ -94,6 +110,7 @@ class Grammars:
     Args:
         load: makes a compiler over the vocabulary; called once, on a thread of its own or by `prepare`.
         work_clock: gives the clock of the processor time of the thread that calls it, or None.
+        most_lexers: how often a grammar that many rows share is compiled at most; see `llguidance.Lexers`.
     """
 
     def __init__(
@@ -101,10 +118,12 @@ class Grammars:
         load: Callable[[], Compiler],
         clock: Clock = system_clock,
         work_clock: Callable[[], Clock | None] = thread_work_clock,
+        most_lexers: int = _LEXERS,
     ) -> None:
         self._load = load
         self._clock = clock
         self._work_clock = work_clock
+        self._most_lexers = most_lexers
         self._kept: OrderedDict[str, Compilation] = OrderedDict()
         self._lock = threading.Lock()  # for what follows: threads take from it
         self._queue: deque[Compilation] = deque()
@@ -147,7 +166,10 @@ class Grammars:
         """What `Compilation.matcher` says, once it had its time at the latest."""
         if not compilation.settled:
             self._check_time(compilation)
-        return compilation.matcher()
+        matcher = compilation.matcher()
+        if matcher is not None:
+            self._spread(compilation, matcher.lexers)
+        return matcher
 
     def cancel(self, compilation: Compilation) -> None:
         """Who began it left: spare the threads what no one else waits for."""
@@ -156,6 +178,17 @@ class Grammars:
             if not compilation.num_waiting and compilation in self._queue:
                 self._queue.remove(compilation)
                 self._kept.pop(compilation.text, None)
+
+    def _spread(self, compilation: Compilation, lexers: Lexers) -> None:
+        """Have a grammar compiled as often as pays for the rows that have it now; later ones profit."""
+        if compilation.spent_s > _SPREAD_S or compilation.is_large:
+            return
+        with self._lock:
+            wanted = min(self._most_lexers, -(-lexers.num_users // _ROWS_A_LEXER))
+            for _ in range(wanted - len(lexers) - compilation.num_again):
+                compilation.num_again += 1
+                self._queue.append(Compilation(compilation.text, self._clock(), again_for=compilation))
+            self._start_threads()
 
     def _was_overload(self, compilation: Compilation) -> bool:
         try:
@@ -210,12 +243,18 @@ class Grammars:
 
     def _next(self) -> Compilation | None:
         with_large = not any(each.is_large for each in self._working)
-        return next((each for each in self._queue if with_large or not each.is_large), None)
+        able = [each for each in self._queue if with_large or not each.is_large]
+        return min(able, key=lambda each: each.again_for is not None, default=None)  # the first of the best
 
     def _work(self, compilation: Compilation) -> None:
         result = self._compiled(compilation)
         with self._lock:
-            if not compilation.settled:
+            if compilation.again_for is not None:
+                compilation.again_for.num_again -= 1
+                lexers = compilation.again_for.lexers()
+                if lexers is not None and not isinstance(result, AppError):
+                    lexers.add(result)
+            elif not compilation.settled:
                 compilation.settle(result)
             self._working.discard(compilation)
             self._num_given_up -= compilation.given_up
@@ -228,8 +267,12 @@ class Grammars:
             if work is not None:
                 compilation.work_begun_s = work()
             compilation.work = work
-            compilation.begun_s = self._clock()  # last: whoever finds it reads the others
-            return compiler.compile(compilation.text)
+            begun_s = compilation.begun_s = self._clock()  # last: whoever finds it reads the others
+            matcher = compiler.compile(compilation.text)
+            compilation.spent_s = (
+                self._clock() - begun_s if work is None else work() - compilation.work_begun_s
+            )
+            return matcher
         except AppError as error:
             return error
         except Exception:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
-from hashlib import sha256
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, NamedTuple, Protocol
@@ -15,19 +14,21 @@ from weakref import finalize
 
 import numpy as np
 from llguidance import LLExecutor
+from xxhash import xxh3_128_digest
 
 from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
-from vllm_mlx.structured.masks import Filled, Tokens
+from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
 then end, also those that only stood behind a slow one. A usual mask takes 50 us, and the library bounds each
 to some 10 ms of work: what is over says that the cores are busy, not that a grammar is bad."""
 _LEAVE_S: Final = 2.0
-_THREADS: Final = max(1, min(16, (os.cpu_count() or 2) - 1))
-_FEW: Final = 4
-"""So many matchers take their tokens sooner than another thread could be woken to do it."""
+_FEW: Final = 16
+"""So many matchers take their tokens (5 us each) sooner than other threads could be woken to do it, and than
+Python's lock would be had again."""
+_SEED: Final = secrets.randbits(64)
 TOO_SLOW: Final = "the machine is too busy to find out what the grammar allows next; try again later"
 
 
@@ -44,6 +45,7 @@ class Workers(Protocol):
 
 
 class _Lent(NamedTuple):
+    seq_id: int
     matcher: GrammarMatcher
     raw: Any
     end_ids: tuple[int, ...]
@@ -59,11 +61,10 @@ class _LookAhead:
         arrived: done when the tokens are there, or never will be.
         steps, others: from then on, the matchers with their tokens, and those of which no token is certain.
         words: (R, W) for the R steps, zero where no mask was filled.
-        refused: why a matcher did not take its token, by row, once all is done.
-        filled: once all is done.
+        foreseen: R, once all is done.
     """
 
-    def __init__(self, lent: Mapping[int, _Lent], tokens: Tokens, vocab_size: int) -> None:
+    def __init__(self, lent: Sequence[_Lent], tokens: Tokens, vocab_size: int) -> None:
         self._lent = lent
         self._tokens = tokens
         self._vocab_size = vocab_size
@@ -71,8 +72,7 @@ class _LookAhead:
         self.steps: list[tuple[_Lent, int]] = []
         self.others: list[_Lent] = []
         self.words = _no_words(0, vocab_size)
-        self.refused: dict[int, str] = {}
-        self.filled = Filled(self.words, [], [], {})
+        self.foreseen: list[Foreseen] = []
 
     def run(self, workers: Workers) -> None:
         """On a thread of the filler's."""
@@ -83,17 +83,46 @@ class _LookAhead:
         if not self.steps:
             return
         raws = [each.raw for each, _ in self.steps]
-        took = workers.take([(each.raw, token_id) for each, token_id in self.steps])
-        refused = {row: message_of(raws[row]) or NOT_ALLOWED for row, well in enumerate(took) if not well}
-        workers.fill([(raw, row) for row, raw in enumerate(raws)], self.words)
-        self.refused, self.filled = refused, _filled(raws, self.words, self._vocab_size)
+        order = _by_lexer([each.matcher for each, _ in self.steps])
+        took = workers.take([(raws[row], self.steps[row][1]) for row in order])
+        refused = {
+            row: message_of(raws[row]) or NOT_ALLOWED
+            for row, well in zip(order, took, strict=True)
+            if not well
+        }
+        workers.fill([(raws[row], row) for row in order], self.words)
+        filled = _filled(raws, self.words, self._vocab_size)
+        # All that the engine is going to ask: its own thread has no time for it.
+        self.foreseen = [
+            place._replace(complete=raw.is_accepting(), exhausted=raw.is_stopped(), refused=refused.get(row))
+            if place.failed is None
+            else place._replace(refused=refused.get(row))
+            for row, (raw, place) in enumerate(zip(raws, self._foreseen(filled), strict=True))
+        ]
+
+    def foreseen_so_far(self) -> list[Foreseen]:
+        """What there is while it still goes on; it keeps the library's matchers."""
+        return self._foreseen(_so_far(self.words, self._vocab_size))
+
+    def _foreseen(self, filled: Filled) -> list[Foreseen]:
+        return [
+            Foreseen(
+                token_id,
+                filled.words,
+                row,
+                filled.digests[row],
+                filled.empty[row],
+                failed=filled.failed.get(row),
+            )
+            for row, (_, token_id) in enumerate(self.steps)
+        ]
 
     def _arrive(self) -> None:
         tokens: Mapping[int, int] = {}
         with suppress(Exception):  # whoever reads the step hears of it
             tokens = self._tokens()
-        for seq_id, each in self._lent.items():
-            token_id = tokens.get(seq_id)
+        for each in self._lent:
+            token_id = tokens.get(each.seq_id)
             if token_id is None or token_id in each.end_ids:
                 self.others.append(each)
             else:
@@ -119,7 +148,8 @@ class MaskFiller:
         """The masks of these matchers, row i for matcher i."""
         words = _no_words(len(matchers), self._vocab_size)
         raws = [matcher.lend() for matcher in matchers]
-        done = self._start(lambda workers: workers.fill([(raw, i) for i, raw in enumerate(raws)], words))
+        places = [(raws[row], row) for row in _by_lexer(matchers)]
+        done = self._start(lambda workers: workers.fill(places, words))
         if not self._ends(done):
             return _so_far(words, self._vocab_size)
         for matcher, raw in zip(matchers, raws, strict=True):
@@ -135,7 +165,7 @@ class MaskFiller:
             awaited: by sequence its matcher, and the ids that end its text without being taken.
             tokens: called on another thread.
         """
-        lent = {i: _Lent(matcher, matcher.lend(), end_ids) for i, (matcher, end_ids) in awaited.items()}
+        lent = [_Lent(i, matcher, matcher.lend(), end_ids) for i, (matcher, end_ids) in awaited.items()]
         looking = _LookAhead(lent, tokens, self._vocab_size)
         self._looking = self._start(looking.run), looking
 
@@ -146,21 +176,11 @@ class MaskFiller:
         (done, looking), self._looking = self._looking, None
         looking.arrived.result()  # however long: whoever reads the step would wait as long
         in_time = self._ends(done)
-        filled = looking.filled if in_time else _so_far(looking.words, self._vocab_size)
-        refused = looking.refused if in_time else {}
         for each in looking.others:
             each.matcher.give_back(each.raw)
-        for row, (each, token_id) in enumerate(looking.steps):
-            foreseen = Foreseen(
-                token_id,
-                filled.words,
-                row,
-                filled.digests[row],
-                filled.empty[row],
-                refused.get(row),
-                filled.failed.get(row),
-            )
-            each.matcher.foresee(each.raw if in_time and foreseen.failed is None else None, foreseen)
+        foreseen = looking.foreseen if in_time else looking.foreseen_so_far()
+        for (each, _), place in zip(looking.steps, foreseen, strict=True):
+            each.matcher.foresee(each.raw if in_time and place.failed is None else None, place)
 
     def close(self) -> None:
         """End the thread, and wait for it."""
@@ -197,6 +217,14 @@ class MaskFiller:
             self._jobs, self._thread = SimpleQueue(), None
 
 
+def _by_lexer(matchers: Sequence[GrammarMatcher]) -> list[int]:
+    """The rows, those of one lexer side by side: neighbours go to one thread, and a lexer serves one."""
+    places: dict[int, list[int]] = {}
+    for row, matcher in enumerate(matchers):
+        places.setdefault(id(matcher.lexer), []).append(row)
+    return [row for rows in places.values() for row in rows]
+
+
 def _no_words(rows: int, vocab_size: int) -> Words:
     """Room for masks: the library writes one bit more than there are tokens, for the end of a text."""
     return np.zeros((rows, vocab_size // 32 + 1), np.uint32)
@@ -218,9 +246,10 @@ def _so_far(words: Words, vocab_size: int) -> Filled:
 def _seen_through(words: Words, vocab_size: int, failed: Mapping[int, AppError]) -> Filled:
     """All that must be known of masks, so that whoever submits steps need not look into their 19 kB each."""
     words[:, vocab_size // 32] &= ~np.uint32(1 << vocab_size % 32)
-    # Without Python's lock: 11 us a mask where the processor knows SHA-2.
-    digests = [sha256(row).digest() for row in words]
-    empty = [not row.any() for row in words]
+    # Half a microsecond a mask; a cryptographic one takes 11 and asks for Python's lock anew after each.
+    # No one outside sees a digest or the seed, so no one can make two masks that have the same.
+    digests = [xxh3_128_digest(row, _SEED) for row in words]
+    empty: list[bool] = np.logical_not(words.any(axis=1)).tolist()
     return Filled(words, digests, empty, failed)
 
 
@@ -228,7 +257,7 @@ class _Library:
     """Threads of the library's own, which work without Python's lock."""
 
     def __init__(self) -> None:
-        self._executor = LLExecutor(_THREADS)
+        self._executor = LLExecutor(MASK_THREADS)
 
     def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
         if len(steps) <= _FEW:

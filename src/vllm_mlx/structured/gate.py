@@ -132,10 +132,11 @@ class Gate:
         """Ids that must come neither next nor after it, whether it waits or not: without a grammar, and with
         the budget spent, the one that opens a thought.
         """
-        spent = self._rules.budget is not None and self._num_thought >= self._rules.budget
-        lone = len(self._rules.open_ids) == 1
-        free = self._matcher is None and self._place is _Place.ANSWER and not self._forced
-        return self._rules.open_ids if spent and lone and free else ()
+        budget = self._rules.budget
+        if self._matcher is not None or budget is None or self._num_thought < budget:
+            return ()
+        free = self._place is _Place.ANSWER and not self._forced
+        return self._rules.open_ids if free and len(self._rules.open_ids) == 1 else ()
 
     def allowed(self) -> Allowed | None:
         """What may come next, all tokens before it being known; None for anything."""
@@ -150,7 +151,7 @@ class Gate:
             also += self._rules.open_ids[self._num_opened : self._num_opened + 1]
         elif self._place is _Place.AFTER:
             also += self._after[:1]
-        return Allowed(matcher=self._matcher, also=also)
+        return Allowed(None, self._matcher, also)
 
     def take(self, token_id: int) -> None:
         """The text went on with this token.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,7 @@ class Foreseen(NamedTuple):
         row: its own among them.
         digest: of its mask.
         empty: whether its mask allows nothing.
+        complete, exhausted: see `Matcher`; None where it was not asked.
         refused: why the grammar does not go on with the token.
         failed: why there is no mask.
     """
@@ -62,8 +65,46 @@ class Foreseen(NamedTuple):
     row: int
     digest: bytes
     empty: bool
+    complete: bool | None = None
+    exhausted: bool | None = None
     refused: str | None = None
     failed: AppError | None = None
+
+
+class _Lexer:
+    """The library's matcher at the beginning of a grammar, with a lexer of its own; no one moves it."""
+
+    def __init__(self, origin: Any) -> None:
+        self.origin = origin
+        self.users: WeakSet[GrammarMatcher] = WeakSet()
+
+
+class Lexers:
+    """The lexers of one grammar.
+
+    What the library's `deep_copy` gives shares its lexer with what was copied, behind a lock (llguidance 1.9,
+    `Parser::clone`): masks of rows with one lexer are found one after the other, by however many threads. So
+    a grammar that many rows have is compiled several times, and its rows are spread.
+    """
+
+    def __init__(self, origin: Any) -> None:
+        self._all = [_Lexer(origin)]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, other: GrammarMatcher) -> None:
+        """Have the lexer of the same grammar, compiled again, too; any thread may."""
+        self._all.append(other.lexer)
+
+    @property
+    def num_users(self) -> int:
+        """How many matchers there are, at whatever place."""
+        return sum(len(each.users) for each in self._all)
+
+    def freest(self) -> _Lexer:
+        """The one that has the fewest users."""
+        return min(self._all, key=lambda each: len(each.users))
 
 
 class GrammarMatcher:
@@ -74,14 +115,16 @@ class GrammarMatcher:
     beginning.
 
     Args:
-        raw: the library's, at the beginning of the grammar.
-        origin: another one there that no one moves.
+        raw: the library's, at the beginning of the grammar, or where `taken` led.
+        lexers: of the grammar.
+        lexer: the one of `raw`.
     """
 
-    def __init__(self, raw: Any, origin: Any) -> None:
+    def __init__(self, raw: Any, lexers: Lexers, lexer: _Lexer, taken: Sequence[int] = ()) -> None:
+        self.lexers = lexers
+        self.lexer = lexer
         self._raw = raw
-        self._origin = origin
-        self._taken: list[int] = []
+        self._taken = list(taken)
         self._ahead: Foreseen | None = None
         self._reached: Foreseen | None = None
 
@@ -89,14 +132,16 @@ class GrammarMatcher:
     def _here(self) -> Any:
         """The library's, where the text is."""
         if self._raw is None or self._ahead is not None:
-            self._raw, self._ahead = self._origin.deep_copy(), None
+            self._raw, self._ahead = self.lexer.origin.deep_copy(), None
             self._raw.consume_tokens(self._taken)
         return self._raw
 
     def copy(self) -> GrammarMatcher:
-        """Another one at the same place."""
-        copy = GrammarMatcher(self._here.deep_copy(), self._origin)
-        copy._taken = list(self._taken)
+        """Another one at the same place; at the beginning, over the lexer that has the fewest users."""
+        lexer = self.lexer if self._taken else self.lexers.freest()
+        here = self._here if self._taken else lexer.origin
+        copy = GrammarMatcher(here.deep_copy(), self.lexers, lexer, self._taken)
+        lexer.users.add(copy)
         return copy
 
     def lend(self) -> Any:
@@ -133,11 +178,13 @@ class GrammarMatcher:
 
     @property
     def complete(self) -> bool:
-        return bool(self._here.is_accepting())
+        known = self._reached.complete if self._reached is not None else None
+        return bool(self._here.is_accepting()) if known is None else known
 
     @property
     def exhausted(self) -> bool:
-        return bool(self._here.is_stopped())
+        known = self._reached.exhausted if self._reached is not None else None
+        return bool(self._here.is_stopped()) if known is None else known
 
 
 class Compiler:
@@ -172,7 +219,8 @@ class Compiler:
         mask[self._end_id // 32] &= ~np.uint32(1 << self._end_id % 32)
         if not mask.any() and not raw.is_accepting():
             raise InvalidGrammar(_NOTHING)
-        return GrammarMatcher(raw, raw.deep_copy())
+        lexers = Lexers(raw.deep_copy())
+        return GrammarMatcher(raw, lexers, lexers.freest())
 
 
 def message_of(raw: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -22,6 +23,10 @@ Words = npt.NDArray[np.uint32]
 
 Tokens = Callable[[], Mapping[int, int]]
 """Waits for a step, and says the tokens of those sequences for which they are certain. Any thread may."""
+
+MASK_THREADS: Final = max(1, min(8, (os.cpu_count() or 2) // 2))
+"""How many find masks. What the processor counts as two cores is often one, and whoever submits steps needs
+one of those alone."""
 
 _ALL: Final = np.uint32(0xFFFFFFFF)
 _NOTHING = "the grammar allows no token of the model's vocabulary"
@@ -56,51 +61,48 @@ class Masks:
         What grammars allow is found out for all of them at once, on other threads, where it is not known.
         No mask: all may say anything.
         """
-        allowed = {seq_id: gate.allowed() for seq_id, gate in gates.items()}
-        asked = {seq_id: rule for seq_id, rule in allowed.items() if rule is not None}
+        asked = [(seq_id, rule) for seq_id, gate in gates.items() if (rule := gate.allowed()) is not None]
         if not asked:
             return None, {}
-        seq_ids, rules = tuple(asked), tuple(asked.values())
+        seq_ids, rules = zip(*asked, strict=True)
         filled = self._by_grammar(rules)
         failed = {seq_ids[row]: why for row, why in filled.failed.items()}
+        names: list[Hashable] = list(filled.digests)
         for i, rule in enumerate(rules):
             if rule.only is not None:
                 filled.words[i] = 0
                 _set(filled.words[i], (rule.only,))
+                names[i] = rule.only
                 continue
-            if rule.also:
+            if rule.also or rule.never:
                 _set(filled.words[i], rule.also)
-            if rule.never:
                 _clear(filled.words[i], rule.never)
+                names[i] = (names[i], rule.also, rule.never)
             if (filled.empty[i] or rule.never) and not (rule.also or filled.words[i].any()):
                 failed.setdefault(seq_ids[i], InvalidGrammar(_NOTHING))
-        names = tuple(
-            rule.only if rule.only is not None else (digest, rule.also, rule.never)
-            for rule, digest in zip(rules, filled.digests, strict=True)
-        )
-        return TokenMask(seq_ids, memoryview(cast(Any, filled.words)), names), failed
+        return TokenMask(seq_ids, memoryview(cast(Any, filled.words)), tuple(names)), failed
 
     @contextmanager
-    def looking_ahead(self, gates: Mapping[int, Gate], tokens: Tokens) -> Iterator[None]:
-        """Meanwhile find out, on other threads, what may follow the tokens that sequences are to take next.
+    def looking_ahead(self, gates: Mapping[int, Gate], tokens: Tokens) -> Iterator[Callable[[], None]]:
+        """What begins, on other threads, to find out what may follow the tokens that sequences take next.
 
-        Nobody may use the gates meanwhile. Afterwards they stand where they stood.
+        From then on until the end nobody may use the gates. Afterwards they stand where they stood.
         """
-        takers = {seq_id: gate.next_taker for seq_id, gate in gates.items()}
-        awaited = {
-            seq_id: (cast("GrammarMatcher", matcher), gates[seq_id].end_ids)
-            for seq_id, matcher in takers.items()
-            if matcher is not None
-        }
-        if not awaited:
-            yield
-            return
-        filler = self._threads()
-        filler.look_ahead(awaited, tokens)
+
+        def begin() -> None:
+            awaited = {
+                seq_id: (cast("GrammarMatcher", taker), gate.end_ids)
+                for seq_id, gate in gates.items()
+                if (taker := gate.next_taker) is not None
+            }
+            if awaited:
+                self._threads().look_ahead(awaited, tokens)
+
         try:
-            yield
+            yield begin
         finally:
-            filler.settle()
+            if self._filler is not None:
+                self._filler.settle()
 
     def close(self) -> None:
         """End the threads."""
@@ -110,22 +112,19 @@ class Masks:
     def _by_grammar(self, rules: Sequence[Allowed]) -> Filled:
         """What the matchers of rules allow; all ones, of no digest, where there is none."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
-        reached = [None if matcher is None else matcher.reached for matcher in matchers]
-        known = [(i, each) for i, each in enumerate(reached) if each is not None]
-        missing = [
-            (i, matcher)
-            for i, (matcher, each) in enumerate(zip(matchers, reached, strict=True))
-            if matcher is not None and each is None
-        ]
-        digests, empty = [b""] * len(rules), [False] * len(rules)
-        failed = {i: each.failed for i, each in known if each.failed is not None}
-        for i, each in known:
-            digests[i], empty[i] = each.digest, each.empty
-        if reached[0] is not None and _is_made_of(reached[0].words, reached):
-            return Filled(reached[0].words, digests, empty, failed)
+        known = [None if matcher is None else matcher.reached for matcher in matchers]
+        digests = [b"" if each is None else each.digest for each in known]
+        empty = [each is not None and each.empty for each in known]
+        failed = {i: each.failed for i, each in enumerate(known) if each is not None and each.failed}
+        if known[0] is not None and _is_made_of(known[0].words, known):
+            return Filled(known[0].words, digests, empty, failed)
         words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
-        for i, each in known:
-            words[i] = each.words[each.row]
+        missing: list[tuple[int, GrammarMatcher]] = []
+        for i, (matcher, each) in enumerate(zip(matchers, known, strict=True)):
+            if each is not None:
+                words[i] = each.words[each.row]
+            elif matcher is not None:
+                missing.append((i, matcher))
         if missing:
             filled = self._threads().fill([matcher for _, matcher in missing])
             for row, (i, _) in enumerate(missing):
