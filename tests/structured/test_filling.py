@@ -17,8 +17,8 @@ from vllm_mlx.core.errors import InvalidGrammar, Overloaded
 from vllm_mlx.structured import filling
 from vllm_mlx.structured.filling import MaskFiller
 from vllm_mlx.structured.gate import Gate
-from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher, Words
-from vllm_mlx.structured.masks import Masks
+from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher
+from vllm_mlx.structured.masks import Masks, Words
 
 VOCAB = 1000
 NARROW = 127  # tokens, so that a mask has four words
@@ -278,7 +278,7 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
     assert [type(each and each.failed) for each in reached] == [type(None), Overloaded]
     assert reached[0] is not None
     workers.go.set()
-    assert reached[0].words[0].tolist() == [7] * 4
+    assert reached[0].filled.words[0].tolist() == [7] * 4
     assert mask(Gate(matchers[0].copy(), None)) == mask(Gate(after(compiler, [opens, digit]), None))
     filler.close()
 

@@ -97,6 +97,8 @@ class Sampling:
     def _row_mask(self, mask: TokenMask | None) -> RowMask | None:
         if mask is None:
             return None
+        if list(mask.seq_ids) == self.seq_ids:  # every row, as is usual
+            return RowMask(range(len(self.seq_ids)), np.asarray(mask.bits), mask.names)
         named = {seq_id: place for place, seq_id in enumerate(mask.seq_ids)}
         here = [(i, named[seq_id]) for i, seq_id in enumerate(self.seq_ids) if seq_id in named]
         if not here:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,21 +40,30 @@ class PlacedMask:
 
     Attributes:
         table: (S, W) masks; the first allows anything.
-        slots: by row, which of them it has; others may sample anything.
+        places: R, the rows that it names; others may sample anything.
+        slots: R, which of the masks each of them has.
     """
 
     table: mx.array
-    slots: Mapping[int, int]
+    places: tuple[int, ...]
+    slots: list[int]
 
     def rows(self, indices: Sequence[int]) -> PlacedMask | None:
         """The same of these rows, renumbered; None if all of them may sample anything."""
-        slots = {i: self.slots[row] for i, row in enumerate(indices) if row in self.slots}
-        return PlacedMask(self.table, slots) if slots else None
+        slots = self._slots_of(indices)
+        named = tuple(i for i, slot in enumerate(slots) if slot != _ANYTHING)
+        return PlacedMask(self.table, named, [slots[i] for i in named]) if named else None
 
     def of(self, rows: Sequence[int]) -> mx.array | None:
         """(rows, W) bits of these rows; None if all of them may sample anything."""
-        slots = [self.slots.get(row, _ANYTHING) for row in rows]
+        slots = self._slots_of(rows)
         return self.table[mx.array(slots, mx.uint32)] if any(slots) else None
+
+    def _slots_of(self, rows: Sequence[int]) -> list[int]:
+        if tuple(rows) == self.places:  # the usual case
+            return self.slots
+        known = dict(zip(self.places, self.slots, strict=True))
+        return [known.get(row, _ANYTHING) for row in rows]
 
 
 class MaskTable:
@@ -73,7 +81,10 @@ class MaskTable:
     def __init__(self, slots: int = _SLOTS) -> None:
         self._least = slots
         self._table: mx.array | None = None
-        self._slots: OrderedDict[Hashable, int] = OrderedDict()  # the last used last
+        self._slots: dict[Hashable, int] = {}
+        self._names: list[Hashable] = []  # by slot
+        self._used = np.zeros(0, np.int64)  # by slot, the step that used it last
+        self._step = 0
 
     def __len__(self) -> int:
         """How many masks are known."""
@@ -81,29 +92,32 @@ class MaskTable:
 
     def place(self, mask: RowMask) -> PlacedMask:
         """The masks of these rows; lazy."""
-        wanted = dict(zip(mask.names, range(len(mask.names)), strict=True))
-        table, known = self._fitting(mask.words.shape[1], len(wanted)), self._slots
-        new = []
-        for name in wanted:
-            if name in known:
-                known.move_to_end(name)
-            else:
-                new.append(name)
-        if new:
-            places = [self._take_slot(table, name) for name in new]
-            words = mx.array(mask.words[[wanted[name] for name in new]])
-            index = mx.broadcast_to(mx.array(places, mx.uint32)[:, None], words.shape)
-            # Not in place: a step that was submitted may still have to draw a row again by the table it saw.
-            self._table = table = mx.put_along_axis(table, index, words, axis=0)
-        return PlacedMask(table, {row: known[name] for row, name in zip(mask.rows, mask.names, strict=True)})
+        table = self._fitting(mask.words.shape[1], len(mask.names))
+        self._step += 1
+        slots = [self._slots.get(name, _ANYTHING) for name in mask.names]
+        self._used[slots] = self._step
+        if _ANYTHING in slots:
+            table = self._bring(table, mask, [i for i, slot in enumerate(slots) if slot == _ANYTHING])
+            slots = [self._slots[name] for name in mask.names]
+        return PlacedMask(table, tuple(mask.rows), slots)
 
     def clear(self) -> None:
         """Know nothing any more: a step failed, and with it what it was to write here."""
         self._table = None
         self._slots.clear()
 
+    def _bring(self, table: mx.array, mask: RowMask, missing: Sequence[int]) -> mx.array:
+        """The table with the masks of these places of a `RowMask`."""
+        new = {mask.names[i]: i for i in missing}
+        places = [self._take_slot(name) for name in new]
+        words = mx.array(mask.words[list(new.values())])
+        index = mx.broadcast_to(mx.array(places, mx.uint32)[:, None], words.shape)
+        # Not in place: a step that was submitted may still have to draw a row again by the table it saw.
+        self._table = mx.put_along_axis(table, index, words, axis=0)
+        return self._table
+
     def _fitting(self, width: int, rows: int) -> mx.array:
-        """The table, or a new one if it is not as wide or not as long as this step needs."""
+        """The table, or a new one if it is not as wide or not as long as this step may need."""
         table = self._table
         if table is None or table.shape[1] != width or table.shape[0] <= rows:
             self.clear()
@@ -111,14 +125,16 @@ class MaskTable:
             words = np.zeros((slots, width), np.uint32)
             words[_ANYTHING] = 0xFFFFFFFF
             self._table = table = mx.array(words)
+            self._names, self._used = [None] * slots, np.zeros(slots, np.int64)
         return table
 
-    def _take_slot(self, table: mx.array, name: Hashable) -> int:
+    def _take_slot(self, name: Hashable) -> int:
         """A free one, or the one used longest ago; what this step uses was used last, and fits."""
         slot = len(self._slots) + 1
-        if slot == table.shape[0]:
-            _, slot = self._slots.popitem(last=False)
-        self._slots[name] = slot
+        if slot == len(self._names):
+            slot = 1 + int(np.argmin(self._used[1:]))
+            del self._slots[self._names[slot]]
+        self._slots[name], self._names[slot], self._used[slot] = slot, name, self._step
         return slot
 
 

@@ -17,8 +17,8 @@ from llguidance import LLExecutor
 from xxhash import xxh3_128_digest
 
 from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
-from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, Words, message_of
-from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens
+from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, message_of
+from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens, Words
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
@@ -94,28 +94,16 @@ class _LookAhead:
         filled = _filled(raws, self.words, self._vocab_size)
         # All that the engine is going to ask: its own thread has no time for it.
         self.foreseen = [
-            place._replace(complete=raw.is_accepting(), exhausted=raw.is_stopped(), refused=refused.get(row))
-            if place.failed is None
-            else place._replace(refused=refused.get(row))
-            for row, (raw, place) in enumerate(zip(raws, self._foreseen(filled), strict=True))
+            Foreseen(token_id, filled, row, refused=refused.get(row))
+            if row in filled.failed
+            else Foreseen(token_id, filled, row, raw.is_accepting(), raw.is_stopped(), refused.get(row))
+            for row, (raw, (_, token_id)) in enumerate(zip(raws, self.steps, strict=True))
         ]
 
     def foreseen_so_far(self) -> list[Foreseen]:
         """What there is while it still goes on; it keeps the library's matchers."""
-        return self._foreseen(_so_far(self.words, self._vocab_size))
-
-    def _foreseen(self, filled: Filled) -> list[Foreseen]:
-        return [
-            Foreseen(
-                token_id,
-                filled.words,
-                row,
-                filled.digests[row],
-                filled.empty[row],
-                failed=filled.failed.get(row),
-            )
-            for row, (_, token_id) in enumerate(self.steps)
-        ]
+        filled = _so_far(self.words, self._vocab_size)
+        return [Foreseen(token_id, filled, row) for row, (_, token_id) in enumerate(self.steps)]
 
     def _arrive(self) -> None:
         tokens: Mapping[int, int] = {}

@@ -160,7 +160,9 @@ class Gate:
             InvalidGrammar: see `Matcher`.
             InternalError: it is not the one that was forced.
         """
-        if self._forced:
+        if (taker := self.next_taker) is not None:  # nearly always
+            taker.take(token_id)
+        elif self._forced:
             if token_id != self._forced[0]:
                 raise InternalError("a forced token was not taken")
             self._forced = self._forced[1:]

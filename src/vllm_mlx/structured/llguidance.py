@@ -8,14 +8,12 @@ from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 from llguidance import LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.structured.check import new_matcher
-
-Words = npt.NDArray[np.uint32]
+from vllm_mlx.structured.masks import Filled
 
 NOT_ALLOWED: Final = "the output left its grammar"
 
@@ -51,24 +49,23 @@ class Foreseen(NamedTuple):
     """What was found out of the place behind a token before anyone took that token.
 
     Attributes:
-        words: (R, W) masks of several matchers, all of the place behind their tokens.
+        filled: the masks of several matchers, all of the place behind their tokens.
         row: its own among them.
-        digest: of its mask.
-        empty: whether its mask allows nothing.
         complete, exhausted: see `Matcher`; None where it was not asked.
         refused: why the grammar does not go on with the token.
-        failed: why there is no mask.
     """
 
     token_id: int
-    words: Words
+    filled: Filled
     row: int
-    digest: bytes
-    empty: bool
     complete: bool | None = None
     exhausted: bool | None = None
     refused: str | None = None
-    failed: AppError | None = None
+
+    @property
+    def failed(self) -> AppError | None:
+        """Why there is no mask."""
+        return self.filled.failed.get(self.row)
 
 
 class _Lexer:

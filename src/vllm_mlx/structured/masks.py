@@ -113,24 +113,19 @@ class Masks:
         """What the matchers of rules allow; all ones, of no digest, where there is none."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
         known = [None if matcher is None else matcher.reached for matcher in matchers]
-        digests = [b"" if each is None else each.digest for each in known]
-        empty = [each is not None and each.empty for each in known]
-        failed = {i: each.failed for i, each in enumerate(known) if each is not None and each.failed}
-        if known[0] is not None and _is_made_of(known[0].words, known):
-            return Filled(known[0].words, digests, empty, failed)
-        words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
-        missing: list[tuple[int, GrammarMatcher]] = []
-        for i, (matcher, each) in enumerate(zip(matchers, known, strict=True)):
-            if each is not None:
-                words[i] = each.words[each.row]
-            elif matcher is not None:
-                missing.append((i, matcher))
+        if known[0] is not None and _is_made_of(known[0].filled, known):
+            return known[0].filled
+        places = {i: (each.filled, each.row) for i, each in enumerate(known) if each is not None}
+        missing = {i: each for i, each in enumerate(matchers) if each is not None and i not in places}
         if missing:
-            filled = self._threads().fill([matcher for _, matcher in missing])
-            for row, (i, _) in enumerate(missing):
-                words[i], digests[i], empty[i] = filled.words[row], filled.digests[row], filled.empty[row]
-                if row in filled.failed:
-                    failed[i] = filled.failed[row]
+            found = self._threads().fill(list(missing.values()))
+            places.update((i, (found, row)) for row, i in enumerate(missing))
+        words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
+        digests, empty, failed = [b""] * len(rules), [False] * len(rules), dict[int, AppError]()
+        for i, (filled, row) in places.items():
+            words[i], digests[i], empty[i] = filled.words[row], filled.digests[row], filled.empty[row]
+            if row in filled.failed:
+                failed[i] = filled.failed[row]
         return Filled(words, digests, empty, failed)
 
     def _threads(self) -> MaskFiller:
@@ -140,9 +135,9 @@ class Masks:
         return cast("MaskFiller", self._filler)
 
 
-def _is_made_of(words: Words, rows: Sequence[Foreseen | None]) -> bool:
-    return len(words) == len(rows) and all(
-        each is not None and each.words is words and each.row == i for i, each in enumerate(rows)
+def _is_made_of(filled: Filled, rows: Sequence[Foreseen | None]) -> bool:
+    return len(filled.digests) == len(rows) and all(
+        each is not None and each.filled is filled and each.row == i for i, each in enumerate(rows)
     )
 
 
