@@ -212,10 +212,7 @@ class Scheduler:
         return self._in_flight.depart(draft, self._cache.block_size)
 
     def looking_ahead(self, plan: StepPlan, tokens: Tokens) -> AbstractContextManager[Callable[[], None]]:
-        """What begins to find out what rows of the newest step may sample after the tokens of the one before.
-
-        It ends with the context.
-        """
+        """Give what begins to find out, until the end, what rows may sample after the tokens on their way."""
         return self._masks.looking_ahead(self._in_flight.unread_gates(plan), tokens)
 
     def mask(self, plan: StepPlan) -> TokenMask | None:
@@ -223,10 +220,11 @@ class Scheduler:
 
         A request that can say nothing, or whose grammar is too slow or complex to tell, ends with an error.
         """
-        asked = {row.seq_id: seq for row, seq in self._in_flight.awaited(plan)}
-        mask, failed = self._masks.fill({i: seq.gate for i, seq in asked.items() if seq.gate is not None})
+        gates = {row.seq_id: seq.gate for row, seq in self._in_flight.awaited(plan) if seq.gate is not None}
+        mask, failed = self._masks.fill(gates)
         for seq_id, error in failed.items():
-            self.fail(asked[seq_id].request_id, error)
+            if seq_id in self._running:  # not if another choice of its request failed just now
+                self.fail(self._running[seq_id].request_id, error)
         return mask
 
     def apply(self, plan: StepPlan, result: StepResult, seconds: float = 0.0) -> None:

@@ -111,6 +111,9 @@ class GrammarMatcher:
     not at all. Whoever then needs one that stands where the text does gets a new one, led there from the
     beginning.
 
+    Attributes:
+        reached: what was foreseen of the place where the text is.
+
     Args:
         raw: the library's, at the beginning of the grammar, or where `taken` led.
         lexers: of the grammar.
@@ -123,7 +126,7 @@ class GrammarMatcher:
         self._raw = raw
         self._taken = list(taken)
         self._ahead: Foreseen | None = None
-        self._reached: Foreseen | None = None
+        self.reached: Foreseen | None = None
 
     @property
     def _here(self) -> Any:
@@ -154,17 +157,12 @@ class GrammarMatcher:
         """It went on by a token that the text will probably go on with; None if it does not come back."""
         self._raw, self._ahead = raw, foreseen
 
-    @property
-    def reached(self) -> Foreseen | None:
-        """What was foreseen of the place where the text is."""
-        return self._reached
-
     def take(self, token_id: int) -> None:
         ahead = self._ahead
         if ahead is not None and ahead.token_id == token_id:
-            self._reached, self._ahead, refused = ahead, None, ahead.refused
+            self.reached, self._ahead, refused = ahead, None, ahead.refused
         else:
-            raw, self._reached = self._here, None
+            raw, self.reached = self._here, None
             refused = None if raw.consume_token(token_id) else message_of(raw) or NOT_ALLOWED
         if refused is not None:
             raise InvalidGrammar(refused)
@@ -175,12 +173,12 @@ class GrammarMatcher:
 
     @property
     def complete(self) -> bool:
-        known = self._reached.complete if self._reached is not None else None
+        known = self.reached.complete if self.reached is not None else None
         return bool(self._here.is_accepting()) if known is None else known
 
     @property
     def exhausted(self) -> bool:
-        known = self._reached.exhausted if self._reached is not None else None
+        known = self.reached.exhausted if self.reached is not None else None
         return bool(self._here.is_stopped()) if known is None else known
 
 

@@ -135,10 +135,12 @@ class Masks:
         return cast("MaskFiller", self._filler)
 
 
-def _is_made_of(filled: Filled, rows: Sequence[Foreseen | None]) -> bool:
-    return len(filled.digests) == len(rows) and all(
-        each is not None and each.filled is filled and each.row == i for i, each in enumerate(rows)
-    )
+def _is_made_of(filled: Filled, places: Sequence[Foreseen | None]) -> bool:
+    """Whether these are all of its rows, in order."""
+    for row, each in enumerate(places):
+        if each is None or each.filled is not filled or each.row != row:
+            return False
+    return len(filled.digests) == len(places)
 
 
 def _set(row: Words, ids: Sequence[int]) -> None:
