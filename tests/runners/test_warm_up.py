@@ -44,17 +44,18 @@ def test_steps_stay_within_the_limits_and_are_forgotten(limits: dict[str, int], 
 
 
 def test_whatever_shape_a_prompt_has_its_attention_is_planned() -> None:
-    runner = FakeRunner(num_blocks=1000, block_size=16, chunk_tokens=700)
+    runner = FakeRunner(num_blocks=2000, block_size=16, chunk_tokens=2048, max_model_len=20_000)
     warm_up(runner, PLANNED)
     planned = set()
     for plan in runner.plans:
         row = plan.rows[0]
         planned.add((len(plan.rows), len(row.token_ids), row.start and row.start + len(row.token_ids)))
     for tokens in range(2, runner.chunk_tokens + 1):
-        for count in (1, 2, 4, 8):
-            assert (count, PLANNED.chunk(tokens), 0) in planned
+        length = PLANNED.chunk(tokens)
+        for count in range(1, 65):
+            assert {(piece, length, 0) for piece in PLANNED.pieces(count, length)} <= planned
         padded = PLANNED.chunk(tokens, history=True)
-        for start in range(1, runner.max_model_len - padded, 97):
+        for start in range(1, 16_384 - padded, 97):
             assert (1, padded, PLANNED.visible(start + padded)) in planned
 
 

@@ -28,6 +28,9 @@ _FRESH_TAIL = 200
 _COMPILED_ROWS = 64
 """More rows than that have enough to compute; a compiled step for each of their shapes would not pay."""
 
+TOGETHER = (1, 2, 4, 8)
+LONGEST_TOGETHER = 1024
+
 PoolStates = list[list[mx.array]]
 TokenStep = Callable[[mx.array, mx.array, mx.array, mx.array, PoolStates], tuple[mx.array, PoolStates]]
 
@@ -42,7 +45,7 @@ class Shapes:
             twice that, and so on.
         planned: each pair of numbers of new and of visible tokens costs a plan. So what a lone chunk with
             history looks at is padded, too, and masked by an array, both numbers are powers of two, and rows
-            without history attend in groups of powers of two.
+            without history attend `TOGETHER`, those of more than `LONGEST_TOGETHER` tokens each by itself.
     """
 
     row_buckets: tuple[int, ...] = ()
@@ -66,11 +69,13 @@ class Shapes:
             _power_of_two(tokens, self.tokens) if self.planned and history else _rounded(tokens, self.tokens)
         )
 
-    def pieces(self, count: int) -> tuple[int, ...]:
-        """How many of `count` rows attend together: powers of two, where each number must be planned."""
+    def pieces(self, count: int, tokens: int) -> tuple[int, ...]:
+        """How many of `count` rows of so many tokens attend together, where each number must be planned."""
         if not self.planned:
             return (count,)
-        return tuple(1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1)
+        most = TOGETHER[-1] if tokens <= LONGEST_TOGETHER else 1
+        whole, rest = divmod(count, most)
+        return (most,) * whole + tuple(size for size in reversed(TOGETHER) if rest & size)
 
     def visible(self, positions: int) -> int:
         """The padded number of visible positions."""
@@ -234,7 +239,7 @@ class PagedForward:
             pad_rows=batch,
             pad_tokens=length,
             visible=self._shapes.visible(longest) if masked else None,
-            pieces=self._shapes.pieces(batch),
+            pieces=self._shapes.pieces(batch, length),
         )
         token_ids = np.zeros((batch, length), np.int32)
         for i, row in enumerate(rows):

@@ -6,14 +6,10 @@ from collections.abc import Iterator
 
 from vllm_mlx.core.sampling import NEUTRAL
 from vllm_mlx.runners.base import Capabilities, Row, RowSampling, Runner, StepPlan
-from vllm_mlx.runners.forward import Shapes
+from vllm_mlx.runners.forward import LONGEST_TOGETHER, TOGETHER, Shapes
 
-_LONGEST = 1024
-"""Prompts of up to so many tokens are read beside others of their length."""
 _FARTHEST = 16_384
 """Tokens of history to which chunks are tried."""
-_TOGETHER = (1, 2, 4, 8)
-_LONE = (1,)
 
 
 def warm_up(runner: Runner, shapes: Shapes) -> None:
@@ -42,7 +38,7 @@ def _steps(shapes: Shapes, limits: Capabilities) -> Iterator[tuple[int, int, int
     if not shapes.planned:
         return
     for tokens in sorted({shapes.chunk(tokens) for tokens in range(2, longest + 1)}):
-        for count in _TOGETHER if tokens <= _LONGEST else _LONE:
+        for count in TOGETHER if tokens <= LONGEST_TOGETHER else (1,):
             yield count, tokens, 0
     for tokens in sorted({shapes.chunk(tokens, history=True) for tokens in range(2, longest + 1)}):
         for visible in sorted({shapes.visible(visible) for visible in range(tokens + 1, _FARTHEST + 1)}):
