@@ -12,6 +12,7 @@ from tests.fakes.clock import HandClock
 
 from vllm_mlx.core.clock import Clock, thread_work_clock
 from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
+from vllm_mlx.structured import compiling
 from vllm_mlx.structured.compiling import (
     COMPILE_CPU_S,
     COMPILE_S,
@@ -112,6 +113,21 @@ def test_the_rows_of_one_grammar_are_spread_over_lexers_of_its_own() -> None:
     assert lexers.num_users == 0
     assert isinstance(result(grammars, compilation), Compiled)
     assert compiler.begun == ["a"] * 4
+
+
+def test_only_so_many_lexers_are_kept_over_all_grammars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "_MORE_LEXERS", 7)
+    grammars, _ = made(Slow(), most_lexers=4)
+    rows = []
+    for text in "abcd":
+        compilation = grammars.begin(text)
+        rows += [(text, result(grammars, compilation)) for _ in range(8)]
+        lexers = compilation.lexers()
+        assert lexers is not None
+        until(lambda lexers=lexers: len(lexers) == 4)  # type: ignore[misc]
+    counts = [len(each) for text in "abcd" if (each := grammars.begin(text).lexers()) is not None]
+    assert counts == [1, 1, 4, 4]
+    assert len(rows) == 32
 
 
 def lexers_of(rows: list[object]) -> set[object]:

@@ -144,6 +144,24 @@ def test_rows_of_several_lexers_are_told_what_those_of_one_are(
     masks.close()
 
 
+@pytest.mark.requirement(58, 63)
+def test_what_a_grammar_begins_with_is_known_and_stays_what_it_is(compiler: Compiler) -> None:
+    matcher, masks = compiler.compile('start: "ab"?'), Masks(VOCAB)
+    threads = threading.active_count()
+    endings: list[tuple[int, ...]] = [(), (3,), (900,), (3, 900), ()]
+    alone = [mask(Gate(matcher.copy(), None, end_ids)) for end_ids in endings]
+    assert threading.active_count() == threads  # no one had to look
+    assert len({tuple(each) for each in alone}) == 4
+    assert alone[0] == alone[-1] == mask(Gate(after(compiler, [], 'start: "ab"?'), None))
+    gates = {i: Gate(matcher.copy(), None, end_ids) for i, end_ids in enumerate(endings)}
+    for order in ([0, 1, 2, 3, 4], [3], [0], [1, 0]):
+        found, failed = masks.fill({i: gates[i] for i in order})
+        assert found is not None
+        assert not failed
+        assert np.asarray(found.bits).tolist() == [alone[i] for i in order]
+    masks.close()
+
+
 def test_another_token_than_the_foreseen_one_counts(
     compiler: Compiler, tokenizer: Tokenizer, matcher: GrammarMatcher
 ) -> None:

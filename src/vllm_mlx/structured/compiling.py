@@ -41,6 +41,8 @@ _LEXERS: Final = min(8, MASK_THREADS)
 _ROWS_A_LEXER: Final = 2
 _SPREAD_S: Final = 0.05
 """Of processor time: what takes more to compile is not compiled again."""
+_MORE_LEXERS: Final = 64
+"""Over all grammars. One has 0.1 MB as a rule, and 100 at worst."""
 _GIVEN_UP: Final = 4
 """Threads that may go on with a grammar which was given up: foreign code cannot be stopped."""
 _KEPT: Final = 256
@@ -83,6 +85,12 @@ class Compilation:
     def lexers(self) -> Lexers | None:
         """Those of its matchers; None if there will be no matchers, or are none yet."""
         return None if self._result is None or isinstance(self._result, AppError) else self._result.lexers
+
+    @property
+    def num_more_lexers(self) -> int:
+        """Beyond the first, with those that come."""
+        lexers = self.lexers()
+        return self.num_again + (0 if lexers is None else len(lexers) - 1)
 
     @property
     def settled(self) -> bool:
@@ -129,6 +137,7 @@ class Grammars:
         self._queue: deque[Compilation] = deque()
         self._working: set[Compilation] = set()
         self._num_given_up = 0
+        self._spread_out: dict[Compilation, None] = {}  # with several lexers, the newest last
         self._loading = threading.Lock()
         self._compiler: Compiler | AppError | None = None
 
@@ -183,12 +192,26 @@ class Grammars:
         """Have a grammar compiled as often as pays for the rows that have it now; later ones profit."""
         if compilation.spent_s > _SPREAD_S or compilation.is_large:
             return
+        wanted = min(self._most_lexers, -(-lexers.num_users // _ROWS_A_LEXER))
         with self._lock:
-            wanted = min(self._most_lexers, -(-lexers.num_users // _ROWS_A_LEXER))
-            for _ in range(wanted - len(lexers) - compilation.num_again):
-                compilation.num_again += 1
+            missing = wanted - len(lexers) - compilation.num_again
+            if missing <= 0:
+                return
+            compilation.num_again += missing
+            self._make_room_for(compilation)
+            for _ in range(missing):
                 self._queue.append(Compilation(compilation.text, self._clock(), again_for=compilation))
             self._start_threads()
+
+    def _make_room_for(self, compilation: Compilation) -> None:
+        """Let those whose lexers became more longest ago have one again."""
+        self._spread_out.pop(compilation, None)
+        self._spread_out[compilation] = None
+        while sum(each.num_more_lexers for each in self._spread_out) > _MORE_LEXERS:
+            oldest = next(iter(self._spread_out))
+            del self._spread_out[oldest]
+            if (lexers := oldest.lexers()) is not None:
+                lexers.leave_one()
 
     def _was_overload(self, compilation: Compilation) -> bool:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -14,9 +13,8 @@ from weakref import finalize
 
 import numpy as np
 from llguidance import LLExecutor
-from xxhash import xxh3_128_digest
 
-from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
+from vllm_mlx.core.errors import InvalidGrammar, Overloaded
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, message_of
 from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens, Words
 
@@ -28,7 +26,6 @@ _LEAVE_S: Final = 2.0
 _FEW: Final = 16
 """So many matchers take their tokens (5 us each) sooner than other threads could be woken to do it, and than
 Python's lock would be had again."""
-_SEED: Final = secrets.randbits(64)
 TOO_SLOW: Final = "the machine is too busy to find out what the grammar allows next; try again later"
 
 
@@ -221,24 +218,14 @@ def _no_words(rows: int, vocab_size: int) -> Words:
 def _filled(raws: Sequence[Any], words: Words, vocab_size: int) -> Filled:
     """The masks of a call that is over."""
     failed = {row: InvalidGrammar(message_of(raw)) for row, raw in enumerate(raws) if raw.is_error()}
-    return _seen_through(words, vocab_size, failed)
+    return Filled.of(words, vocab_size, failed)
 
 
 def _so_far(words: Words, vocab_size: int) -> Filled:
     """The masks that are there, of a call that goes on; the other rows have none."""
     words = words.copy()
     failed = {row: Overloaded(TOO_SLOW) for row in np.flatnonzero(~words.any(axis=1)).tolist()}
-    return _seen_through(words, vocab_size, failed)
-
-
-def _seen_through(words: Words, vocab_size: int, failed: Mapping[int, AppError]) -> Filled:
-    """All that must be known of masks, so that whoever submits steps need not look into their 19 kB each."""
-    words[:, vocab_size // 32] &= ~np.uint32(1 << vocab_size % 32)
-    # Half a microsecond a mask; a cryptographic one takes 11 and asks for Python's lock anew after each.
-    # No one outside sees a digest or the seed, so no one can make two masks that have the same.
-    digests = [xxh3_128_digest(row, _SEED) for row in words]
-    empty: list[bool] = np.logical_not(words.any(axis=1)).tolist()
-    return Filled(words, digests, empty, failed)
+    return Filled.of(words, vocab_size, failed)
 
 
 class _Library:

@@ -49,6 +49,7 @@ class Foreseen(NamedTuple):
     """What was found out of the place behind a token before anyone took that token.
 
     Attributes:
+        token_id: -1 for the place where a grammar begins.
         filled: the masks of several matchers, all of the place behind their tokens.
         row: its own among them.
         complete, exhausted: see `Matcher`; None where it was not asked.
@@ -82,9 +83,13 @@ class Lexers:
     What the library's `deep_copy` gives shares its lexer with what was copied, behind a lock (llguidance 1.9,
     `Parser::clone`): masks of rows with one lexer are found one after the other, by however many threads. So
     a grammar that many rows have is compiled several times, and its rows are spread.
+
+    Attributes:
+        beginning: what is known of the place where the grammar begins.
     """
 
-    def __init__(self, origin: Any) -> None:
+    def __init__(self, origin: Any, beginning: Foreseen | None = None) -> None:
+        self.beginning = beginning
         self._all = [_Lexer(origin)]
 
     def __len__(self) -> int:
@@ -93,6 +98,10 @@ class Lexers:
     def add(self, other: GrammarMatcher) -> None:
         """Have the lexer of the same grammar, compiled again, too; any thread may."""
         self._all.append(other.lexer)
+
+    def leave_one(self) -> None:
+        """Have only the first from now on; who uses another one keeps it."""
+        del self._all[1:]
 
     @property
     def num_users(self) -> int:
@@ -126,7 +135,7 @@ class GrammarMatcher:
         self._raw = raw
         self._taken = list(taken)
         self._ahead: Foreseen | None = None
-        self.reached: Foreseen | None = None
+        self.reached = None if taken else lexers.beginning
 
     @property
     def _here(self) -> Any:
@@ -186,7 +195,7 @@ class Compiler:
     """Compiles grammars for one vocabulary; any thread may."""
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        self._end_id = vocab_size
+        self._vocab_size = vocab_size
         self._tokenizer = LLTokenizer(TokenizerWrapper(Vocabulary(tokenizer, vocab_size)))
 
     @classmethod
@@ -211,10 +220,12 @@ class Compiler:
         mask = np.frombuffer(raw.compute_bitmask(), np.uint32).copy()
         if raw.is_error():
             raise InvalidGrammar(message_of(raw))
-        mask[self._end_id // 32] &= ~np.uint32(1 << self._end_id % 32)
-        if not mask.any() and not raw.is_accepting():
+        filled = Filled.of(mask[None], self._vocab_size, {})
+        if filled.empty[0] and not raw.is_accepting():
             raise InvalidGrammar(_NOTHING)
-        lexers = Lexers(raw.deep_copy())
+        filled.words.flags.writeable = False  # all its texts begin with it
+        beginning = Foreseen(-1, filled, 0, raw.is_accepting(), raw.is_stopped())
+        lexers = Lexers(raw.deep_copy(), beginning)
         return GrammarMatcher(raw, lexers, lexers.freest())
 
 
