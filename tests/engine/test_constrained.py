@@ -143,6 +143,8 @@ def test_who_waits_for_a_grammar_holds_no_one_up_and_is_held_up_by_its_own_time_
 class Held:
     """A compiler that is never done before it is told so."""
 
+    spelling = None
+
     def __init__(self) -> None:
         self.go = threading.Event()
 

@@ -6,6 +6,7 @@ Characters beyond ASCII are several tokens, so that every test of text sees them
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -44,22 +45,33 @@ CONTROL = ("<|im_start|>", END_OF_TURN)
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
-def save_chat_tokenizer(folder: Path, *, vocab_size: int | None = None) -> None:
+def save_chat_tokenizer(
+    folder: Path, *, vocab_size: int | None = None, pieces: Sequence[str] | None = None
+) -> None:
     """Write tokenizer.json and tokenizer_config.json into a model folder.
 
     Args:
         vocab_size: fill up to so many ids with names in angle brackets, which no text is encoded to.
+        pieces: tags are plain text, and these are tokens wherever they stand.
     """
     letters = pre_tokenizers.ByteLevel.alphabet()
     vocabulary = {letter: i for i, letter in enumerate(sorted(letters))}
-    added = len(CONTROL) + len(TAGS)
+    merges = []
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pieces is None)
+    for piece in pieces or ():
+        [(spelled, _)] = split.pre_tokenize_str(piece)
+        for end in range(1, len(spelled)):
+            merges.append((spelled[:end], spelled[end]))
+            vocabulary.setdefault(spelled[: end + 1], len(vocabulary))
+    tags = TAGS if pieces is None else ()
+    added = len(CONTROL) + len(tags)
     if vocab_size is not None:
         vocabulary |= {f"<{i}>": i for i in range(len(vocabulary), vocab_size - added)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = split
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(text, special=True) for text in CONTROL])
-    tokenizer.add_tokens([AddedToken(text, special=False) for text in TAGS])
+    tokenizer.add_tokens([AddedToken(text, special=False) for text in tags])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
@@ -70,9 +82,11 @@ def save_chat_tokenizer(folder: Path, *, vocab_size: int | None = None) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def save_text_side(folder: Path, *, vocab_size: int | None = None) -> None:
+def save_text_side(
+    folder: Path, *, vocab_size: int | None = None, pieces: Sequence[str] | None = None
+) -> None:
     """A model folder for a runner that needs no weights: tokenizer, config, and an empty weight file."""
-    save_chat_tokenizer(folder, vocab_size=vocab_size)
+    save_chat_tokenizer(folder, vocab_size=vocab_size, pieces=pieces)
     config = {"model_type": "qwen3", "vocab_size": vocab_size or 512}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")

@@ -91,14 +91,16 @@ def scripted_service(
     context: int = 131_072,
     engine: EngineConfig | None = None,
     model: ModelConfig | None = None,
+    pieces: Sequence[str] | None = None,
 ) -> Hub:
     """The real service over a script.
 
     Args:
         folder: gets a tokenizer and a config; it names the model.
         model: settings of the model, which must name the folder.
+        pieces: see `save_chat_tokenizer`.
     """
-    save_text_side(folder)
+    save_text_side(folder, pieces=pieces)
     tokenizer = Tokenizer.load(folder)
     return build_service(
         Config(model=model or ModelConfig(model=str(folder)), engine=engine or EngineConfig()),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vllm_mlx.core.constraints import ThinkingRules
 from vllm_mlx.core.errors import InternalError, InvalidGrammar
+from vllm_mlx.core.spelling import ByBytes
 from vllm_mlx.structured.gate import Allowed, Gate
 
 OPEN, CLOSE, END = 50, 51, 99
@@ -255,6 +256,138 @@ def test_rules_without_budget_and_grammar_never_wait() -> None:
         assert not gate.waits(1)
         assert gate.allowed() is None
         gate.take(token_id)
+
+
+class Words:
+    """A vocabulary with a token for each piece that is asked for; encoded, a text is single letters."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def id(self, piece: str) -> int:
+        if piece.encode() not in self.pieces:
+            self.pieces.append(piece.encode())
+        return self.pieces.index(piece.encode())
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self.pieces[token_id]
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        return [self.id(letter) for letter in text]
+
+
+class Said(Exactly):
+    """A grammar of one text, in whichever tokens."""
+
+    def __init__(self, words: Words, text: str) -> None:
+        self.words = words
+        self.left = text
+
+    def allows(self, token_id: int) -> bool:
+        piece = self.words.token_bytes(token_id).decode()
+        return bool(piece) and self.left.startswith(piece)
+
+    def take(self, token_id: int) -> None:
+        if not self.allows(token_id):
+            raise InvalidGrammar("not that")
+        self.left = self.left[len(self.words.token_bytes(token_id)) :]
+
+    @property
+    def complete(self) -> bool:
+        return not self.left
+
+    exhausted = complete
+
+
+def spelled(words: Words, **more: object) -> tuple[ThinkingRules, ByBytes]:
+    def ids(text: str) -> tuple[int, ...]:
+        return tuple(words.encode(text, add_special_tokens=False))
+
+    opened, closed = ids("<think>"), ids("</think>")
+    rules = {"open_ids": opened, "close_ids": closed, "forced_ids": (*ids("\n"), *closed), **more}
+    return ThinkingRules(**rules), ByBytes(words)  # type: ignore[arg-type]
+
+
+def cut(text: str, lengths: list[int]) -> list[str]:
+    pieces = []
+    for length in lengths:
+        pieces.append(text[:length])
+        text = text[length:]
+    return [piece for piece in (*pieces, text) if piece]
+
+
+@pytest.mark.requirement(66, 67)
+@given(
+    thought=st.text("ab<>/\n ", max_size=12).filter(lambda text: "</think>" not in text + "</think"),
+    gap=st.sampled_from(["", "\n", "\n\n"]),
+    lengths=st.lists(st.integers(1, 5), max_size=30),
+)
+def test_a_thought_ends_with_its_tag_whichever_tokens_spell_it(
+    thought: str, gap: str, lengths: list[int]
+) -> None:
+    words = Words()
+    answer = '{"a": 1}'
+    rules, spelling = spelled(words, in_thought=True, after_ids=tuple(map(words.id, gap)))
+    matcher = Said(words, answer)
+    gate = Gate(matcher, rules, (), spelling)
+    said = ""
+    # White space of its own is cut off as the mask of what may follow would: it may be no part of the answer.
+    for piece in [*cut(f"{thought}</think>", lengths), *gap, *cut(answer, lengths)]:
+        allowed = gate.allowed()
+        token_id = words.id(piece)
+        assert (
+            allowed is None or allowed.matcher is None or token_id in allowed.also or matcher.allows(token_id)
+        )
+        gate.take(token_id)
+        said += piece
+        assert gate.finished is (said == f"{thought}</think>{gap}{answer}")
+
+
+@pytest.mark.requirement(66)
+@pytest.mark.parametrize("last", [">\n", ">\n\n", '>{"', '>\n{"a'])
+def test_what_a_token_says_beyond_the_tag_is_the_answers(last: str) -> None:
+    words = Words()
+    rules, spelling = spelled(words, in_thought=True)
+    gate = Gate(Said(words, '{"a": 1}'), rules, (), spelling)
+    for piece in ("well.</", "think", last, '{"a": 1}'[len(last.lstrip(">\n")) :]):
+        assert not gate.finished
+        gate.take(words.id(piece))
+    assert gate.finished
+    gate = Gate(Said(words, '{"a": 1}'), rules, (), spelling)
+    for piece in ("well.</", "think"):
+        gate.take(words.id(piece))
+    with pytest.raises(InvalidGrammar):
+        gate.take(words.id(">no"))
+
+
+@pytest.mark.requirement(67)
+@given(lengths=st.lists(st.integers(1, 5), max_size=30), budget=st.integers(0, 9))
+def test_a_spent_budget_completes_the_tag_that_has_begun(lengths: list[int], budget: int) -> None:
+    words = Words()
+    rules, spelling = spelled(words, in_thought=True, budget=budget)
+    gate = Gate(None, rules, (), spelling)
+    said, pieces = "", cut("thought of some length.</think>the answer", lengths)
+    while "</think>" not in said:
+        allowed = gate.allowed()
+        token_id = words.id(pieces.pop(0)) if allowed is None or allowed.only is None else allowed.only
+        gate.take(token_id)
+        said += words.token_bytes(token_id).decode()
+    assert said.partition("</think>")[0].rstrip("\n") in "thought of some length."
+    assert gate.allowed() is None
+
+
+@pytest.mark.requirement(67)
+def test_a_thought_that_opens_amid_tokens_has_its_budget() -> None:
+    words = Words()
+    rules, spelling = spelled(words, budget=2)
+    gate = Gate(None, rules, (), spelling)
+    for piece in ("so <", "think", ">\nI", " see", " it"):
+        assert gate.allowed() is None
+        gate.take(words.id(piece))
+    allowed = gate.allowed()
+    assert allowed is not None
+    assert words.token_bytes(allowed.only or 0) == b"\n"
 
 
 tokens = st.lists(st.sampled_from([1, 2, OPEN, CLOSE, 60, 61, 70, 71]), max_size=40)

@@ -136,7 +136,7 @@ class Scheduler:
         state = RequestState.of(request, next(self._arrivals), self._clock(), room, self._vocab_size)
         for choice in range(request.sampling.n):
             table = self._cache.new_table(request.cache_salt)
-            seq = state.add(next(self._seq_ids), choice, table)
+            seq = state.add(next(self._seq_ids), choice, table, self._waiting_grammars.spelling)
             if choice > 0 and self._cache.prefix_reuse:
                 seq.status = Status.HELD
             else:
@@ -299,7 +299,7 @@ class Scheduler:
                 self.fail(request_id, grammar)
                 continue
             for i, seq in enumerate(self._requests[request_id].sequences):
-                seq.open_gate(grammar.copy() if i else grammar)
+                seq.open_gate(grammar.copy() if i else grammar, self._waiting_grammars.spelling)
 
     def _grow(self, seq: Sequence) -> bool:
         """Reserve room for the token to compute; False if the sequence must wait, give way or fail."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from vllm_mlx.core.events import FinishReason
+from vllm_mlx.core.spelling import Spelling
 from vllm_mlx.core.steps import SampledToken
 from vllm_mlx.engine.wire import EngineRequest, RawLogprob, TokenOutput
 from vllm_mlx.kvcache.manager import BlockTable
@@ -70,11 +71,11 @@ class RequestState:
             prompt_logprobs=None if sampling.prompt_logprobs is None else [],
         )
 
-    def add(self, seq_id: int, choice: int, table: BlockTable) -> Sequence:
+    def add(self, seq_id: int, choice: int, table: BlockTable, spelling: Spelling | None = None) -> Sequence:
         """One more choice."""
         seq = Sequence(seq_id, self, choice, table, list(self.request.prompt_ids))
         if self.request.thinking is not None and self.request.grammar is None:
-            seq.open_gate(None)
+            seq.open_gate(None, spelling)
         self.sequences.append(seq)
         return seq
 
@@ -176,9 +177,9 @@ class Sequence:
         self.num_in_flight = self.num_unread = 0
         self.num_void = self.steps_in_flight
 
-    def open_gate(self, matcher: Matcher | None) -> None:
+    def open_gate(self, matcher: Matcher | None, spelling: Spelling | None) -> None:
         """Let it say only what its grammar and the rules of its thought allow."""
-        self.gate = Gate(matcher, self.state.request.thinking, self.state.end_ids)
+        self.gate = Gate(matcher, self.state.request.thinking, self.state.end_ids, spelling)
 
     def append(self, token_id: int) -> FinishReason | None:
         """Take in the next token of the output; why it ends the text, if it does.

@@ -20,6 +20,7 @@ from vllm_mlx.structured.stack import start_deep_thread
 
 if TYPE_CHECKING:
     from vllm_mlx.chat.tokenizer import Tokenizer
+    from vllm_mlx.core.spelling import Spelling
     from vllm_mlx.structured.llguidance import Compiler, GrammarMatcher, Lexers
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,12 @@ class Grammars:
         """
         with suppress(AppError):
             self._loaded()
+
+    @property
+    def spelling(self) -> Spelling | None:
+        """What the model's tokens spell, once the vocabulary is read; None before."""
+        compiler = self._compiler
+        return None if compiler is None or isinstance(compiler, AppError) else compiler.spelling
 
     def begin(self, text: str) -> Compilation:
         """Have a grammar compiled, unless it is already.
@@ -331,6 +338,11 @@ class Waiting:
 
     def __contains__(self, key: str) -> bool:
         return key in self._asked
+
+    @property
+    def spelling(self) -> Spelling | None:
+        """See `Grammars`."""
+        return None if self._grammars is None else self._grammars.spelling
 
     def ask(self, key: str, text: str) -> None:
         """Wait for a grammar.

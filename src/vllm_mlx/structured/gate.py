@@ -7,7 +7,8 @@ from enum import Enum, auto
 from typing import NamedTuple, Protocol, Self
 
 from vllm_mlx.core.constraints import ThinkingRules
-from vllm_mlx.core.errors import InternalError
+from vllm_mlx.core.errors import InternalError, InvalidGrammar
+from vllm_mlx.core.spelling import BY_IDS, Spelling
 
 
 class Matcher(Protocol):
@@ -76,22 +77,35 @@ class Gate:
 
     It changes only with tokens that were read, so whoever is preempted, or computed again, finds it right.
 
+    A tag of several tokens may come in other ones than those that the tokenizer makes of it alone: its first
+    letters at the end of a token, its last at the beginning of one. With a spelling it is found all the same;
+    what a token says after a closing tag is the answer's, but for white space.
+
     Args:
         matcher: at the beginning of the grammar; None for no grammar.
         thinking: None where output is never thought.
         end_ids: ids that end the text.
+        spelling: what tokens spell; without it a tag is the ids of the rules.
     """
 
     def __init__(
-        self, matcher: Matcher | None, thinking: ThinkingRules | None, end_ids: Sequence[int] = ()
+        self,
+        matcher: Matcher | None,
+        thinking: ThinkingRules | None,
+        end_ids: Sequence[int] = (),
+        spelling: Spelling | None = None,
     ) -> None:
         self._matcher = matcher
         self._rules = thinking or ThinkingRules(close_ids=())
+        long = max(len(self._rules.open_ids), len(self._rules.close_ids)) > 1
+        self._spelling = spelling if spelling is not None and long else BY_IDS
+        self._opening = self._spelling.tag(self._rules.open_ids)
+        self._closing = self._spelling.tag(self._rules.close_ids)
         self.end_ids = tuple(end_ids)
         self._place = _Place.ANSWER
         self._forced: tuple[int, ...] = ()
         self._after_forced = _Place.ANSWER
-        self._recent: tuple[int, ...] = ()
+        self._recent = ""  # the end of what was said, as far as it may be the beginning of a tag
         self._after: tuple[int, ...] = ()
         self._num_thought = 0
         self._num_opened = 0
@@ -171,8 +185,7 @@ class Gate:
         elif self._place is _Place.THOUGHT:
             self._take_thought(token_id)
         elif self._matcher is None:
-            self._recent = (*self._recent, token_id)[-max(1, len(self._rules.open_ids)) :]
-            if self._rules.open_ids and self._recent == self._rules.open_ids:
+            if self._ends_tag(token_id, self._opening) is not None:
                 self._think()
         elif self._place is _Place.START and token_id == self._rules.open_ids[self._num_opened]:
             self._take_opening(token_id)
@@ -185,19 +198,41 @@ class Gate:
             self._matcher.take(token_id)
 
     def _take_thought(self, token_id: int) -> None:
-        self._recent = (*self._recent, token_id)[-max(1, len(self._rules.close_ids)) :]
-        if self._recent == self._rules.close_ids:
+        rest = self._ends_tag(token_id, self._closing)
+        if rest is None:
+            self._num_thought += 1
+            self._close_if_spent()
+        elif rest:
+            self._go(_Place.ANSWER)
+            self._begin_answer(rest)
+        else:
             self._go(_Place.AFTER)
+
+    def _ends_tag(self, token_id: int, tag: str) -> str | None:
+        """What stands after the tag, if this token ends one; else None."""
+        said = self._recent + self._spelling.of((token_id,))
+        _, found, rest = said.partition(tag) if tag else (said, "", "")
+        self._recent = "" if found else said[max(0, len(said) - len(tag) + 1) :]
+        return rest if found else None
+
+    def _begin_answer(self, rest: str) -> None:
+        """The token that closed the thought says something of the answer, too."""
+        said = rest.lstrip()
+        if self._matcher is None or not said:
             return
-        self._num_thought += 1
-        self._close_if_spent()
+        token_ids = self._spelling.ids(said)
+        if token_ids is None:
+            raise InvalidGrammar("the token that ended the thought begins no answer of this form")
+        for token_id in token_ids:
+            self._matcher.take(token_id)
 
     def _without_reopening(self) -> Allowed | None:
         """Without budget left, the last token of an opening tag is out."""
         ids, budget = self._rules.open_ids, self._rules.budget
         if self._place is _Place.THOUGHT or budget is None or self._num_thought < budget or not ids:
             return None
-        return Allowed(never=ids[-1:]) if (*self._recent, ids[-1])[-len(ids) :] == ids else None
+        said = self._recent + self._spelling.of(ids[-1:])
+        return Allowed(never=ids[-1:]) if said.endswith(self._opening) else None
 
     def _take_opening(self, token_id: int) -> None:
         """One more token of the opening tag: it is one for sure once it is whole, or no answer begins so."""
@@ -220,13 +255,15 @@ class Gate:
         rules = self._rules
         if rules.budget is None or self._num_thought < rules.budget:
             return
-        begun = next(
-            (n for n in range(len(rules.close_ids) - 1, 0, -1) if self._recent[-n:] == rules.close_ids[:n]), 0
-        )
-        if begun or not rules.forced_ids:
-            self._force(rules.close_ids[begun:], _Place.AFTER)
-        else:
+        tag = self._closing
+        begun = next((n for n in range(len(tag) - 1, 0, -1) if self._recent.endswith(tag[:n])), 0)
+        rest = self._spelling.ids(tag[begun:]) if begun else None
+        if rest is not None:
+            self._force(rest, _Place.AFTER)
+        elif rules.forced_ids:
             self._force(rules.forced_ids, _Place.ANSWER)
+        else:
+            self._force(rules.close_ids, _Place.AFTER)
 
     def _force(self, ids: tuple[int, ...], then: _Place) -> None:
         self._forced, self._after_forced = ids, then
@@ -234,7 +271,7 @@ class Gate:
             self._go(then)
 
     def _go(self, place: _Place) -> None:
-        self._place, self._recent = place, ()
+        self._place, self._recent = place, ""
         if place is _Place.AFTER:
             self._go_after(self._rules.after_ids)
 

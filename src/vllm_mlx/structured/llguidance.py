@@ -12,6 +12,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import AppError, InvalidGrammar
+from vllm_mlx.core.spelling import ByBytes
 from vllm_mlx.structured.check import new_matcher
 from vllm_mlx.structured.masks import Filled
 
@@ -192,9 +193,14 @@ class GrammarMatcher:
 
 
 class Compiler:
-    """Compiles grammars for one vocabulary; any thread may."""
+    """Compiles grammars for one vocabulary; any thread may.
+
+    Attributes:
+        spelling: what the vocabulary's tokens spell.
+    """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self.spelling = ByBytes(tokenizer)
         self._vocab_size = vocab_size
         self._tokenizer = LLTokenizer(TokenizerWrapper(Vocabulary(tokenizer, vocab_size)))
 
