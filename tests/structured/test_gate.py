@@ -390,6 +390,16 @@ def test_a_thought_that_opens_amid_tokens_has_its_budget() -> None:
     assert words.token_bytes(allowed.only or 0) == b"\n"
 
 
+def test_tags_that_spell_nothing_are_their_ids() -> None:
+    words = Words()
+    hidden = tuple(words.id("\u200b" * n) for n in (1, 2))
+    words.pieces = [b""] * len(words.pieces)
+    gate = Gate(Exactly(7), rules(in_thought=True, open_ids=(), close_ids=hidden), (), ByBytes(words))
+    words.pieces += [b"a"] * 9
+    take(gate, (5, *hidden, 7))
+    assert gate.finished
+
+
 tokens = st.lists(st.sampled_from([1, 2, OPEN, CLOSE, 60, 61, 70, 71]), max_size=40)
 
 

@@ -97,8 +97,11 @@ class Gate:
     ) -> None:
         self._matcher = matcher
         self._rules = thinking or ThinkingRules(close_ids=())
-        long = max(len(self._rules.open_ids), len(self._rules.close_ids)) > 1
-        self._spelling = spelling if spelling is not None and long else BY_IDS
+        tags = [ids for ids in (self._rules.open_ids, self._rules.close_ids) if ids]
+        long = any(len(ids) > 1 for ids in tags)
+        # A vocabulary that hides control tokens spells nothing for them.
+        spells = spelling if spelling is not None and long and all(map(spelling.tag, tags)) else None
+        self._spelling = spells or BY_IDS
         self._opening = self._spelling.tag(self._rules.open_ids)
         self._closing = self._spelling.tag(self._rules.close_ids)
         self.end_ids = tuple(end_ids)
