@@ -180,7 +180,7 @@ from vllm_mlx.service.build import build_service
 async def main():
     hub = build_service(Config(model=ModelConfig(model=sys.argv[1])))
     await hub.start()
-    request = GenerateRequest(input=TextInput("abc"), sampling=SamplingParams(max_tokens=3))
+    request = GenerateRequest(input=TextInput("abc"), sampling=SamplingParams(max_tokens=3, ignore_eos=True))
     result = await fold(hub.generate(request))
     await hub.aclose()
     print(result.usage.completion_tokens, [m for m in sys.modules if m.split(".")[0] in ("mlx", "mlx_lm")])
