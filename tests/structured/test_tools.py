@@ -385,7 +385,66 @@ def test_a_tool_that_there_is_not_cannot_be_forced() -> None:
 @pytest.mark.parametrize("name", ["kimi_k3", "solar_open", "muse_glimmer", "kimi_k2"])
 def test_a_name_that_looks_like_a_placeholder_is_a_name(name: str) -> None:
     properties = {"{type}": {"type": "integer"}, "{id}": {"type": "integer"}}
-    tools = (ToolSpec("f{id}", parameters={"type": "object", "properties": properties}),)
-    text = grammar(name, tools, REQUIRED)
-    assert "{type}" in text
+    tool = ToolSpec("f{id}", parameters={"type": "object", "properties": properties})
+    if name in ("kimi_k2", "solar_open"):  # a brace ends the name there
+        assert refusal(name, tool) is not None
+        return
+    text = grammar(name, (tool,), REQUIRED)
     assert "f{id}" in text
+    assert read(name, written(name, [("f{id}", {})]), (tool,)) == ("", [("f{id}", {})])
+    if name not in ("gemma3", "lfm2", "olmo3", "pythonic"):  # names of arguments are words there
+        assert "{type}" in text
+
+
+ODD = ("plain", "max temp", "user:name", 'a"b', "a<b", "it's", "ключ", "a=b", "a,b", "a}", " a", "x" * 400)
+
+
+def named(key: str, *, strict: bool = False, required: bool = True) -> ToolSpec:
+    """A tool with an argument of this name, and one with it inside."""
+    color = {"type": "string", "enum": ["red", "green"]}
+    point = {"type": "object", "properties": {key: color}, "additionalProperties": False}
+    properties = {key: color, "ok": {"type": "integer"}, "in": point}
+    must = [key, "ok"] if required else ["ok"]
+    schema = {"type": "object", "properties": properties, "required": must, "additionalProperties": False}
+    return ToolSpec("paint", parameters=schema, strict=strict)
+
+
+def refusal(name: str, tool: ToolSpec) -> InvalidRequest | None:
+    try:
+        grammar(name, (tool,), REQUIRED)
+    except InvalidRequest as error:
+        return error
+    return None
+
+
+@pytest.mark.requirement(63, 65, 68)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_forced_call_has_no_names_that_its_format_does_not_read_again(name: str) -> None:
+    assert refusal(name, named("plain")) is None
+    for key in ODD:
+        error = refusal(name, named(key))
+        if error is None:
+            call = [("paint", {key: "red", "ok": 1})]
+            assert accepts(grammar(name, (named(key),), REQUIRED), written(name, call))
+            assert read(name, written(name, call), (named(key),)) == ("", call)
+            continue
+        assert "cannot write the argument" in error.message
+        assert error.param == "tools"
+        # What need not be there is left out, unless the tool is strict.
+        text = grammar(name, (named(key, required=False),), REQUIRED)
+        assert accepts(text, written(name, [("paint", {"ok": 1})]))
+        strict = refusal(name, named(key, required=False, strict=True))
+        assert strict is not None
+        assert "cannot" in strict.message
+
+
+@pytest.mark.requirement(63, 65, 68)
+@pytest.mark.parametrize("name", ["hermes", "kimi_k2", "qwen3_coder", "pythonic", "gemma4"])
+def test_a_tool_whose_name_a_format_does_not_read_again_cannot_be_forced(name: str) -> None:
+    for odd in ("a tool", 'a"b', "a<b", "a(b", "f{id}"):
+        tool = ToolSpec(odd, parameters={"type": "object", "properties": {}})
+        error = refusal(name, tool)
+        if error is None:
+            assert read(name, written(name, [(odd, {})]), (tool,)) == ("", [(odd, {})])
+        else:
+            assert "cannot write its name" in error.message

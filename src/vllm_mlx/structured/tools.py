@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 from msgspec.structs import replace
 
 from vllm_mlx.core.errors import InvalidRequest
-from vllm_mlx.core.naming import listed
+from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
+from vllm_mlx.parsing.read_back import reads_back
 from vllm_mlx.parsing.readers.block import plan_of
-from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, XmlCalls
+from vllm_mlx.parsing.syntax import BraceCalls, CallSyntax, HeaderCalls, XmlCalls
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, part_opening, text_with
@@ -62,6 +65,7 @@ def calls_grammar(
         raise InvalidRequest("tool_choice: a call is required, but there are no tools", param="tool_choice")
     if not output_format.calls:
         raise _undescribed(output_format, "it has no calls")
+    tools = [_writable(output_format, tool) if forced or tool.strict else tool for tool in tools]
     writer = BodyWriter(output_format, _opened(output_format.calls[0]), special_id)
     bodies = [writer.body(tool, f"tool_{i}", exactness) for i, tool in enumerate(tools)]
     rules = _calls(writer, bodies, parallel=parallel)
@@ -75,6 +79,63 @@ def calls_grammar(
     if not plan_of(writer.syntax).triggers:
         return _text_or_calls(writer, rules)
     return _free_text(writer, bodies, parallel=parallel)
+
+
+def _writable(output_format: OutputFormat, tool: ToolSpec) -> ToolSpec:
+    """The tool without optional arguments that the format cannot write for their names.
+
+    Raises:
+        InvalidRequest: it cannot write the tool's name, or an argument that must be there.
+    """
+    if not reads_back(output_format, tool.name):
+        raise _unwritable(output_format, tool, "its name")
+    schema = tool.parameters or {}
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return tool
+    names = {key: _bare_names(output_format.calls[0], key, schema) for key in properties}
+    if reads_back(output_format, tool.name, tuple(dict.fromkeys(chain(*names.values())))):
+        return tool
+    odd = [key for key, within in names.items() if not reads_back(output_format, tool.name, within)]
+    required = schema.get("required")
+    for key in odd:
+        if tool.strict or (isinstance(required, list) and key in required):
+            raise _unwritable(output_format, tool, f"the argument {shorten(key)!r} for its name or one in it")
+    kept = {key: value for key, value in properties.items() if key not in odd}
+    return replace(tool, parameters={**schema, "properties": kept})
+
+
+def _bare_names(syntax: CallSyntax, key: str, schema: dict[str, Any]) -> tuple[str, ...]:
+    """The names that an argument is written with outside of any JSON: its own, and maybe those inside it."""
+    match syntax:
+        case BraceCalls():
+            nested = True
+        case XmlCalls():
+            nested = bool(syntax.inner_mark)
+        case _:
+            return (key,)
+    shared = [schema.get(word) for word in ("$defs", "definitions")]
+    return tuple(dict.fromkeys((key, *(_properties([schema["properties"][key], *shared]) if nested else ()))))
+
+
+def _properties(schemas: list[Any]) -> Iterator[str]:
+    """The names of all properties anywhere in them."""
+    while schemas:
+        schema = schemas.pop()
+        if isinstance(schema, list):
+            schemas += schema
+        elif isinstance(schema, dict):
+            if isinstance(named := schema.get("properties"), dict):
+                yield from named
+            schemas += schema.values()
+
+
+def _unwritable(output_format: OutputFormat, tool: ToolSpec, what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"tools: {shorten(tool.name)!r}: this model's output format ({output_format.name}) cannot write "
+        f"{what}, so no call can be forced",
+        param="tools",
+    )
 
 
 def _opened(syntax: CallSyntax) -> CallSyntax:
