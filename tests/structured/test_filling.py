@@ -262,14 +262,15 @@ def test_a_mask_that_takes_too_long_ends_its_row_and_no_other(compiler: Compiler
     go = threading.Event()
     filler = MaskFiller(NARROW, lambda: Slow(go, 1))
     matchers = [compiler.compile('start: "a"') for _ in range(2)]
-    words, _, _, failed = filler.fill(matchers)
+    filled = filler.fill(matchers)
+    words, failed = filled.words, filled.failed
     assert list(failed) == [1]
     assert isinstance(failed[1], Overloaded)
     assert words[0].tolist() == [7] * 4
     # The thread that is busy still is left behind, with rows and matchers of its own.
-    again, _, _, failed = filler.fill(matchers[:1])
-    assert failed == {}
-    assert again.tolist() == [[7] * 4]
+    again = filler.fill(matchers[:1])
+    assert again.failed == {}
+    assert again.words.tolist() == [[7] * 4]
     go.set()
     filler.close()
 

@@ -90,11 +90,13 @@ class _LookAhead:
         workers.fill([(raws[row], row) for row in order], self.words)
         filled = _filled(raws, self.words, self._vocab_size)
         # All that the engine is going to ask: its own thread has no time for it.
+        complete = [None if row in filled.failed else raw.is_accepting() for row, raw in enumerate(raws)]
+        exhausted = [None if row in filled.failed else raw.is_stopped() for row, raw in enumerate(raws)]
+        also = [each.end_ids if ends else () for (each, _), ends in zip(self.steps, complete, strict=True)]
+        filled = filled.of_step([each.seq_id for each, _ in self.steps], also)
         self.foreseen = [
-            Foreseen(token_id, filled, row, refused=refused.get(row))
-            if row in filled.failed
-            else Foreseen(token_id, filled, row, raw.is_accepting(), raw.is_stopped(), refused.get(row))
-            for row, (raw, (_, token_id)) in enumerate(zip(raws, self.steps, strict=True))
+            Foreseen(token_id, filled, row, complete[row], exhausted[row], refused.get(row))
+            for row, (_, token_id) in enumerate(self.steps)
         ]
 
     def foreseen_so_far(self) -> list[Foreseen]:

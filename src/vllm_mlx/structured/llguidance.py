@@ -229,7 +229,6 @@ class Compiler:
         filled = Filled.of(mask[None], self._vocab_size, {})
         if filled.empty[0] and not raw.is_accepting():
             raise InvalidGrammar(_NOTHING)
-        filled.words.flags.writeable = False  # all its texts begin with it
         beginning = Foreseen(-1, filled, 0, raw.is_accepting(), raw.is_stopped())
         lexers = Lexers(raw.deep_copy(), beginning)
         return GrammarMatcher(raw, lexers, lexers.freest())

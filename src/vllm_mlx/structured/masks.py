@@ -19,7 +19,7 @@ from vllm_mlx.structured.gate import Allowed, Gate
 
 if TYPE_CHECKING:
     from vllm_mlx.structured.filling import MaskFiller
-    from vllm_mlx.structured.llguidance import Foreseen, GrammarMatcher
+    from vllm_mlx.structured.llguidance import GrammarMatcher
 
 Words = npt.NDArray[np.uint32]
 
@@ -39,17 +39,18 @@ class Filled(NamedTuple):
     """The masks of R matchers.
 
     Attributes:
-        words: (R, W), without the library's own bit for the end of a text. Where they are read-only they
-            are also kept for others.
+        words: (R, W), without the library's own bit for the end of a text. No one changes them.
         digests: R; masks are the same where these are.
         empty: R; whether a mask allows nothing.
         failed: rows that have no mask, and why.
+        step: all that a step of just these rows must be told; None where that is not known.
     """
 
     words: Words
     digests: list[bytes]
     empty: list[bool]
     failed: Mapping[int, AppError]
+    step: TokenMask | None = None
 
     @classmethod
     def of(cls, words: Words, vocab_size: int, failed: Mapping[int, AppError]) -> Filled:
@@ -65,6 +66,19 @@ class Filled(NamedTuple):
         empty: list[bool] = np.logical_not(words.any(axis=1)).tolist()
         return cls(words, digests, empty, failed)
 
+    def of_step(self, seq_ids: Sequence[int], also: Sequence[tuple[int, ...]]) -> Filled:
+        """The same, with the mask of a step; R sequences, and R times ids that are allowed as well."""
+        if self.failed or any(empty and not ids for empty, ids in zip(self.empty, also, strict=True)):
+            return self
+        words, names = self.words, list[Hashable](self.digests)
+        if any(also):
+            words = words.copy()
+            for row, ids in enumerate(also):
+                if ids:
+                    _set(words[row], ids)
+                    names[row] = (names[row], ids, ())
+        return self._replace(step=TokenMask(tuple(seq_ids), memoryview(cast(Any, words)), tuple(names)))
+
 
 class Masks:
     """Makes the masks of steps, for one vocabulary."""
@@ -79,6 +93,9 @@ class Masks:
         What grammars allow is found out for all of them at once, on other threads, where it is not known.
         No mask: all may say anything.
         """
+        step = _foreseen_step(gates)
+        if step is not None:
+            return step, {}
         asked = [(seq_id, rule) for seq_id, gate in gates.items() if (rule := gate.allowed()) is not None]
         if not asked:
             return None, {}
@@ -128,11 +145,9 @@ class Masks:
             self._filler.close()
 
     def _by_grammar(self, rules: Sequence[Allowed]) -> Filled:
-        """What the matchers of rules allow; all ones, of no digest, where there is none."""
+        """What the matchers of rules allow, to be changed; all ones, of no digest, where there is none."""
         matchers = [cast("GrammarMatcher | None", rule.matcher) for rule in rules]
         known = [None if matcher is None else matcher.reached for matcher in matchers]
-        if known[0] is not None and _is_made_of(known[0].filled, known):
-            return known[0].filled
         places = {i: (each.filled, each.row) for i, each in enumerate(known) if each is not None}
         missing = {i: each for i, each in enumerate(matchers) if each is not None and i not in places}
         if missing:
@@ -153,12 +168,17 @@ class Masks:
         return cast("MaskFiller", self._filler)
 
 
-def _is_made_of(filled: Filled, places: Sequence[Foreseen | None]) -> bool:
-    """Whether these are all of its rows, in order, and nobody else's."""
-    for row, each in enumerate(places):
-        if each is None or each.filled is not filled or each.row != row:
-            return False
-    return len(filled.digests) == len(places) and filled.words.flags.writeable
+def _foreseen_step(gates: Mapping[int, Gate]) -> TokenMask | None:
+    """The mask that was made ahead for just these, if each took the token that it was made for."""
+    filled: Filled | None = None
+    for row, gate in enumerate(gates.values()):
+        taker = cast("GrammarMatcher | None", gate.next_taker)
+        place = taker.reached if taker is not None else None
+        if place is None or place.row != row or (filled is not None and place.filled is not filled):
+            return None
+        filled = place.filled
+    step = filled.step if filled is not None else None
+    return step if step is not None and step.seq_ids == tuple(gates) else None
 
 
 def _set(row: Words, ids: Sequence[int]) -> None:
