@@ -15,7 +15,7 @@ from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.read_back import reads_back
 from vllm_mlx.parsing.readers.block import plan_of
-from vllm_mlx.parsing.syntax import BraceCalls, CallSyntax, HeaderCalls, XmlCalls
+from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, XmlCalls
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, part_opening, text_with
@@ -82,13 +82,17 @@ def calls_grammar(
 
 
 def _writable(output_format: OutputFormat, tool: ToolSpec) -> ToolSpec:
-    """The tool without optional arguments that the format cannot write for their names.
+    """The tool without the arguments whose names the format cannot write.
 
     Raises:
-        InvalidRequest: it cannot write the tool's name, or an argument that must be there.
+        InvalidRequest: the tool is strict, or it is its own name that cannot be written.
     """
     if not reads_back(output_format, tool.name):
-        raise _unwritable(output_format, tool, "its name")
+        raise InvalidRequest(
+            f"tools: {shorten(tool.name)!r}: this model's output format ({output_format.name}) cannot write "
+            "its name, so no call of it can be forced",
+            param="tools",
+        )
     schema = tool.parameters or {}
     properties = schema.get("properties")
     if not isinstance(properties, dict):
@@ -97,25 +101,29 @@ def _writable(output_format: OutputFormat, tool: ToolSpec) -> ToolSpec:
     if reads_back(output_format, tool.name, tuple(dict.fromkeys(chain(*names.values())))):
         return tool
     odd = [key for key, within in names.items() if not reads_back(output_format, tool.name, within)]
+    if tool.strict and odd:
+        raise InvalidRequest(
+            f"tools: {shorten(tool.name)!r} cannot be strict with this model's output format "
+            f"({output_format.name}): no grammar of it can have an argument named {shorten(odd[0])!r}, or "
+            "the names inside it",
+            param="tools",
+        )
     required = schema.get("required")
-    for key in odd:
-        if tool.strict or (isinstance(required, list) and key in required):
-            raise _unwritable(output_format, tool, f"the argument {shorten(key)!r} for its name or one in it")
-    kept = {key: value for key, value in properties.items() if key not in odd}
-    return replace(tool, parameters={**schema, "properties": kept})
+    left: dict[str, Any] = {"properties": {key: value for key, value in properties.items() if key not in odd}}
+    if isinstance(required, list):
+        left["required"] = [key for key in required if key not in odd]
+    return replace(tool, parameters={**schema, **left})
 
 
 def _bare_names(syntax: CallSyntax, key: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    """The names that an argument is written with outside of any JSON: its own, and maybe those inside it."""
-    match syntax:
-        case BraceCalls():
-            nested = True
-        case XmlCalls():
-            nested = bool(syntax.inner_mark)
-        case _:
-            return (key,)
+    """The names that an argument is written with outside of any JSON: its own, and in elements those inside.
+
+    Inside other notations `bodies` looks at them.
+    """
+    if not (isinstance(syntax, XmlCalls) and syntax.inner_mark):
+        return (key,)
     shared = [schema.get(word) for word in ("$defs", "definitions")]
-    return tuple(dict.fromkeys((key, *(_properties([schema["properties"][key], *shared]) if nested else ()))))
+    return tuple(dict.fromkeys((key, *_properties([schema["properties"][key], *shared]))))
 
 
 def _properties(schemas: list[Any]) -> Iterator[str]:
@@ -128,14 +136,6 @@ def _properties(schemas: list[Any]) -> Iterator[str]:
             if isinstance(named := schema.get("properties"), dict):
                 yield from named
             schemas += schema.values()
-
-
-def _unwritable(output_format: OutputFormat, tool: ToolSpec, what: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"tools: {shorten(tool.name)!r}: this model's output format ({output_format.name}) cannot write "
-        f"{what}, so no call can be forced",
-        param="tools",
-    )
 
 
 def _opened(syntax: CallSyntax) -> CallSyntax:
