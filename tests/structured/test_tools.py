@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from keyword import iskeyword
 from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.structured.grammars import accepts, matcher, walk
 
 from vllm_mlx.core.constraints import JsonSchema
@@ -396,6 +399,16 @@ def test_a_name_that_looks_like_a_placeholder_is_a_name(name: str) -> None:
         assert "{type}" in text
 
 
+@pytest.mark.requirement(63, 65)
+@pytest.mark.parametrize("name", DESCRIBED)
+@given(keys=st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,63}", fullmatch=True), min_size=1, unique=True))
+@settings(max_examples=5, deadline=None)
+def test_words_are_names_in_every_format(name: str, keys: list[str]) -> None:
+    """What `unreadable` takes for granted."""
+    arguments = {key: 1 for key in keys if not iskeyword(key)}
+    assert read(name, written(name, [("f", arguments)]), (ToolSpec("f"),)) == ("", [("f", arguments)])
+
+
 ODD = ("plain", "max temp", "user:name", 'a"b', "a<b", "it's", "ключ", "a=b", "a,b", "a}", " a", "x" * 400)
 
 
@@ -407,6 +420,15 @@ def named(key: str, *, strict: bool = False) -> ToolSpec:
     schema = {"type": "object", "properties": properties, "required": [key, "ok"]}
     schema |= {"additionalProperties": False}
     return ToolSpec("paint", parameters=schema, strict=strict)
+
+
+@pytest.mark.requirement(63, 80)
+@pytest.mark.parametrize("required", [[{}], [[], 1], "k", {"k": 1}, None, ['k"', {}]], ids=repr)
+def test_odd_names_beside_a_schema_that_is_none_are_the_callers_fault_or_left_out(required: Any) -> None:
+    schema = {"type": "object", "properties": {'k"': {}, "k": {"properties": [1]}}, "required": required}
+    for strict in (False, True):
+        tool = ToolSpec("paint", parameters=schema, strict=strict)
+        assert refusal("qwen3_coder", tool) is not None or not strict
 
 
 def refusal(name: str, tool: ToolSpec) -> InvalidRequest | None:

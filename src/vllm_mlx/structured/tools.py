@@ -13,9 +13,9 @@ from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.naming import listed, shorten
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.format import OutputFormat
-from vllm_mlx.parsing.read_back import reads_back
+from vllm_mlx.parsing.read_back import reads_back, unreadable
 from vllm_mlx.parsing.readers.block import plan_of
-from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, XmlCalls
+from vllm_mlx.parsing.syntax import CallSyntax, HeaderCalls, JsonCalls, XmlCalls
 from vllm_mlx.structured import lark
 from vllm_mlx.structured.bodies import BodyWriter
 from vllm_mlx.structured.grammar import Answer, answer_opening, part_opening, text_with
@@ -93,37 +93,33 @@ def _writable(output_format: OutputFormat, tool: ToolSpec) -> ToolSpec:
             "its name, so no call of it can be forced",
             param="tools",
         )
-    schema = tool.parameters or {}
+    schema, syntax = tool.parameters or {}, output_format.calls[0]
     properties = schema.get("properties")
-    if not isinstance(properties, dict):
+    if isinstance(syntax, JsonCalls | HeaderCalls) or not isinstance(properties, dict):
+        return tool  # JSON can write any name
+    # Elements inside have their names outside of any JSON, too; other notations are looked at in `bodies`.
+    nested = isinstance(syntax, XmlCalls) and bool(syntax.inner_mark)
+    inside = {key: set(_properties([value])) if nested else set() for key, value in properties.items()}
+    shared = set(_properties([schema.get("$defs"), schema.get("definitions")])) if nested else set()
+    unread = unreadable(output_format, tool.name, chain(properties, *inside.values(), shared))
+    all_odd = not unread.isdisjoint(shared)
+    odd = [key for key in properties if all_odd or key in unread or not unread.isdisjoint(inside[key])]
+    if not odd:
         return tool
-    names = {key: _bare_names(output_format.calls[0], key, schema) for key in properties}
-    if reads_back(output_format, tool.name, tuple(dict.fromkeys(chain(*names.values())))):
-        return tool
-    odd = [key for key, within in names.items() if not reads_back(output_format, tool.name, within)]
-    if tool.strict and odd:
+    if tool.strict:
         raise InvalidRequest(
             f"tools: {shorten(tool.name)!r} cannot be strict with this model's output format "
             f"({output_format.name}): no grammar of it can have an argument named {shorten(odd[0])!r}, or "
             "the names inside it",
             param="tools",
         )
-    required = schema.get("required")
-    left: dict[str, Any] = {"properties": {key: value for key, value in properties.items() if key not in odd}}
-    if isinstance(required, list):
-        left["required"] = [key for key in required if key not in odd]
+    gone, required = set(odd), schema.get("required")
+    left: dict[str, Any] = {
+        "properties": {key: value for key, value in properties.items() if key not in gone}
+    }
+    if isinstance(required, list):  # of whatever, for nobody has looked at the schema yet
+        left["required"] = [key for key in required if not (isinstance(key, str) and key in gone)]
     return replace(tool, parameters={**schema, **left})
-
-
-def _bare_names(syntax: CallSyntax, key: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    """The names that an argument is written with outside of any JSON: its own, and in elements those inside.
-
-    Inside other notations `bodies` looks at them.
-    """
-    if not (isinstance(syntax, XmlCalls) and syntax.inner_mark):
-        return (key,)
-    shared = [schema.get(word) for word in ("$defs", "definitions")]
-    return tuple(dict.fromkeys((key, *_properties([schema["properties"][key], *shared]))))
 
 
 def _properties(schemas: list[Any]) -> Iterator[str]:
