@@ -51,7 +51,7 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def looking(
     filler: MaskFiller, matchers: Mapping[int, GrammarMatcher], tokens: Callable[[], Mapping[int, int]]
 ) -> None:
-    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, tokens)
+    filler.look_ahead({i: Gate(matcher, None) for i, matcher in matchers.items()}, tokens)
     filler.settle()
 
 
@@ -209,11 +209,11 @@ def test_tokens_that_end_a_text_or_are_not_certain_are_not_foreseen(
 ) -> None:
     filler, (opens, closes) = MaskFiller(VOCAB), ids(tokenizer, "[]")
     matchers = {i: after(compiler, [opens]) for i in range(3)}
-    awaited = {i: (matcher, (closes,) if i == 1 else ()) for i, matcher in matchers.items()}
-    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes})
+    gates = {i: Gate(matcher, None, (closes,) if i == 1 else ()) for i, matcher in matchers.items()}
+    filler.look_ahead(gates, lambda: {0: closes, 1: closes, 7: closes})
     filler.settle()
     assert [matcher.exhausted for matcher in matchers.values()] == [False] * 3
-    filler.look_ahead(awaited, lambda: {0: closes, 1: closes, 7: closes})
+    filler.look_ahead(gates, lambda: {0: closes, 1: closes, 7: closes})
     filler.settle()
     for matcher in matchers.values():
         matcher.take(closes)
@@ -284,7 +284,8 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
     workers = Slow(threading.Event(), 1)
     filler = MaskFiller(NARROW, lambda: workers)
     matchers = {i: after(compiler, [opens]) for i in range(2)}
-    filler.look_ahead({i: (matcher, ()) for i, matcher in matchers.items()}, lambda: {0: digit, 1: digit})
+    gates = {i: Gate(matcher, None) for i, matcher in matchers.items()}
+    filler.look_ahead(gates, lambda: {0: digit, 1: digit})
     assert workers.waits.wait(LIMIT_S)
     filler.settle()
     monkeypatch.undo()

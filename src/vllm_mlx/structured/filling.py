@@ -7,14 +7,15 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
-from typing import Any, Final, NamedTuple, Protocol
+from threading import Lock, Thread
+from typing import Any, Final, NamedTuple, Protocol, cast
 from weakref import finalize
 
 import numpy as np
 from llguidance import LLExecutor
 
-from vllm_mlx.core.errors import InvalidGrammar, Overloaded
+from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
+from vllm_mlx.structured.gate import Gate
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, message_of
 from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens, Words
 
@@ -54,22 +55,28 @@ _Job = Callable[[Workers], None]
 class _LookAhead:
     """Waits for tokens, takes them, and fills the masks behind them.
 
+    All of it happens on a thread of the filler's: the engine's own has no time for it. Only what that thread
+    does not get done in time is told by the engine's.
+
     Attributes:
         arrived: done when the tokens are there, or never will be.
-        steps, others: from then on, the matchers with their tokens, and those of which no token is certain.
-        words: (R, W) for the R steps, zero where no mask was filled.
-        foreseen: R, once all is done.
+
+    Args:
+        gates: nobody uses them before all is told.
     """
 
-    def __init__(self, lent: Sequence[_Lent], tokens: Tokens, vocab_size: int) -> None:
-        self._lent = lent
+    def __init__(self, gates: Mapping[int, Gate], tokens: Tokens, vocab_size: int) -> None:
+        self._gates = gates
         self._tokens = tokens
         self._vocab_size = vocab_size
         self.arrived: Future[None] = Future()
-        self.steps: list[tuple[_Lent, int]] = []
-        self.others: list[_Lent] = []
-        self.words = _no_words(0, vocab_size)
-        self.foreseen: list[Foreseen] = []
+        # From then on: the matchers with their tokens, those of which no token is certain, and the masks
+        # (R, W) behind the R tokens, zero where none was filled.
+        self._steps: list[tuple[_Lent, int]] = []
+        self._others: list[_Lent] = []
+        self._words = _no_words(0, vocab_size)
+        self._telling = Lock()
+        self._told = False
 
     def run(self, workers: Workers) -> None:
         """On a thread of the filler's."""
@@ -77,44 +84,66 @@ class _LookAhead:
             self._arrive()
         finally:
             self.arrived.set_result(None)
-        if not self.steps:
-            return
-        raws = [each.raw for each, _ in self.steps]
-        order = _by_lexer([each.matcher for each, _ in self.steps])
-        took = workers.take([(raws[row], self.steps[row][1]) for row in order])
+        self._tell(self._found(workers) if self._steps else [], returns=True)
+
+    def leave(self) -> None:
+        """Tell what there is while it still goes on; it keeps the library's matchers."""
+        filled = _so_far(self._words, self._vocab_size)
+        found = [Foreseen(token_id, filled, row) for row, (_, token_id) in enumerate(self._steps)]
+        self._tell(found, returns=False)
+
+    def _arrive(self) -> None:
+        lent = [
+            _Lent(seq_id, matcher, matcher.lend(), gate.end_ids)
+            for seq_id, gate in self._gates.items()
+            if (matcher := cast("GrammarMatcher | None", gate.next_taker)) is not None
+        ]
+        tokens: Mapping[int, int] = {}
+        with suppress(Exception):  # whoever reads the step hears of it
+            tokens = self._tokens()
+        for each in lent:
+            token_id = tokens.get(each.seq_id)
+            if token_id is None or token_id in each.end_ids:
+                self._others.append(each)
+            else:
+                self._steps.append((each, token_id))
+        self._words = _no_words(len(self._steps), self._vocab_size)
+
+    def _found(self, workers: Workers) -> list[Foreseen]:
+        raws = [each.raw for each, _ in self._steps]
+        order = _by_lexer([each.matcher for each, _ in self._steps])
+        took = workers.take([(raws[row], self._steps[row][1]) for row in order])
         refused = {
             row: message_of(raws[row]) or NOT_ALLOWED
             for row, well in zip(order, took, strict=True)
             if not well
         }
-        workers.fill([(raws[row], row) for row in order], self.words)
-        filled = _filled(raws, self.words, self._vocab_size)
-        # All that the engine is going to ask: its own thread has no time for it.
-        complete = [None if row in filled.failed else raw.is_accepting() for row, raw in enumerate(raws)]
-        exhausted = [None if row in filled.failed else raw.is_stopped() for row, raw in enumerate(raws)]
-        also = [each.end_ids if ends else () for (each, _), ends in zip(self.steps, complete, strict=True)]
-        filled = filled.of_step([each.seq_id for each, _ in self.steps], also)
-        self.foreseen = [
-            Foreseen(token_id, filled, row, complete[row], exhausted[row], refused.get(row))
-            for row, (_, token_id) in enumerate(self.steps)
+        workers.fill([(raws[row], row) for row in order], self._words)
+        filled = _filled(raws, self._words, self._vocab_size)
+        also = [
+            each.end_ids if ends else () for (each, _), ends in zip(self._steps, filled.ends, strict=True)
+        ]
+        filled = filled.of_step([each.seq_id for each, _ in self._steps], also)
+        # Where something may follow, the grammar is not exhausted; where there is no mask, no one knows.
+        exhausted = [
+            None if row in filled.failed else empty and raws[row].is_stopped()
+            for row, empty in enumerate(filled.empty)
+        ]
+        return [
+            Foreseen(token_id, filled, row, exhausted[row], refused.get(row))
+            for row, (_, token_id) in enumerate(self._steps)
         ]
 
-    def foreseen_so_far(self) -> list[Foreseen]:
-        """What there is while it still goes on; it keeps the library's matchers."""
-        filled = _so_far(self.words, self._vocab_size)
-        return [Foreseen(token_id, filled, row) for row, (_, token_id) in enumerate(self.steps)]
-
-    def _arrive(self) -> None:
-        tokens: Mapping[int, int] = {}
-        with suppress(Exception):  # whoever reads the step hears of it
-            tokens = self._tokens()
-        for each in self._lent:
-            token_id = tokens.get(each.seq_id)
-            if token_id is None or token_id in each.end_ids:
-                self.others.append(each)
-            else:
-                self.steps.append((each, token_id))
-        self.words = _no_words(len(self.steps), self._vocab_size)
+    def _tell(self, found: Sequence[Foreseen], *, returns: bool) -> None:
+        """Once: give the matchers back, and tell them."""
+        with self._telling:
+            if self._told:
+                return
+            self._told = True
+            for each in self._others:
+                each.matcher.give_back(each.raw)
+            for (each, _), place in zip(self._steps, found, strict=True):
+                each.matcher.foresee(each.raw if returns and place.failed is None else None, place)
 
 
 class MaskFiller:
@@ -143,31 +172,24 @@ class MaskFiller:
             matcher.give_back(raw)
         return _filled(raws, words, self._vocab_size)
 
-    def look_ahead(
-        self, awaited: Mapping[int, tuple[GrammarMatcher, tuple[int, ...]]], tokens: Tokens
-    ) -> None:
+    def look_ahead(self, gates: Mapping[int, Gate], tokens: Tokens) -> None:
         """Begin to find out what may follow the tokens that sequences are about to take, until `settle`.
 
         Args:
-            awaited: by sequence its matcher, and the ids that end its text without being taken.
+            gates: by sequence; nobody may use them until then.
             tokens: called on another thread.
         """
-        lent = [_Lent(i, matcher, matcher.lend(), end_ids) for i, (matcher, end_ids) in awaited.items()]
-        looking = _LookAhead(lent, tokens, self._vocab_size)
+        looking = _LookAhead(gates, tokens, self._vocab_size)
         self._looking = self._start(looking.run), looking
 
     def settle(self) -> None:
-        """Wait for what was begun, and tell the matchers; nothing if nothing was begun."""
+        """Wait for what was begun; the gates' matchers know by then. Nothing if nothing was begun."""
         if self._looking is None:
             return
         (done, looking), self._looking = self._looking, None
         looking.arrived.result()  # however long: whoever reads the step would wait as long
-        in_time = self._ends(done)
-        for each in looking.others:
-            each.matcher.give_back(each.raw)
-        foreseen = looking.foreseen if in_time else looking.foreseen_so_far()
-        for (each, _), place in zip(looking.steps, foreseen, strict=True):
-            each.matcher.foresee(each.raw if in_time and place.failed is None else None, place)
+        if not self._ends(done):
+            looking.leave()
 
     def close(self) -> None:
         """End the thread, and wait for it."""
@@ -219,15 +241,21 @@ def _no_words(rows: int, vocab_size: int) -> Words:
 
 def _filled(raws: Sequence[Any], words: Words, vocab_size: int) -> Filled:
     """The masks of a call that is over."""
-    failed = {row: InvalidGrammar(message_of(raw)) for row, raw in enumerate(raws) if raw.is_error()}
-    return Filled.of(words, vocab_size, failed)
+    filled = Filled.of(words, vocab_size)
+    failed = dict[int, AppError]()
+    for row in (row for row, empty in enumerate(filled.empty) if empty):
+        if raws[row].is_error():
+            failed[row] = InvalidGrammar(message_of(raws[row]))
+        else:
+            filled.ends[row] = raws[row].is_accepting()
+    return filled._replace(failed=failed)
 
 
 def _so_far(words: Words, vocab_size: int) -> Filled:
     """The masks that are there, of a call that goes on; the other rows have none."""
     words = words.copy()
     failed = {row: Overloaded(TOO_SLOW) for row in np.flatnonzero(~words.any(axis=1)).tolist()}
-    return Filled.of(words, vocab_size, failed)
+    return Filled.of(words, vocab_size)._replace(failed=failed)
 
 
 class _Library:

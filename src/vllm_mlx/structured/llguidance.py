@@ -53,14 +53,13 @@ class Foreseen(NamedTuple):
         token_id: -1 for the place where a grammar begins.
         filled: the masks of several matchers, all of the place behind their tokens.
         row: its own among them.
-        complete, exhausted: see `Matcher`; None where it was not asked.
+        exhausted: see `Matcher`; None where it was not asked.
         refused: why the grammar does not go on with the token.
     """
 
     token_id: int
     filled: Filled
     row: int
-    complete: bool | None = None
     exhausted: bool | None = None
     refused: str | None = None
 
@@ -68,6 +67,11 @@ class Foreseen(NamedTuple):
     def failed(self) -> AppError | None:
         """Why there is no mask."""
         return self.filled.failed.get(self.row)
+
+    @property
+    def complete(self) -> bool | None:
+        """See `Matcher`; None where no mask says it."""
+        return None if self.row in self.filled.failed else self.filled.ends[self.row]
 
 
 class _Lexer:
@@ -226,10 +230,10 @@ class Compiler:
         mask = np.frombuffer(raw.compute_bitmask(), np.uint32).copy()
         if raw.is_error():
             raise InvalidGrammar(message_of(raw))
-        filled = Filled.of(mask[None], self._vocab_size, {})
+        filled = Filled.of(mask[None], self._vocab_size)
         if filled.empty[0] and not raw.is_accepting():
             raise InvalidGrammar(_NOTHING)
-        beginning = Foreseen(-1, filled, 0, raw.is_accepting(), raw.is_stopped())
+        beginning = Foreseen(-1, filled, 0, raw.is_stopped())
         lexers = Lexers(raw.deep_copy(), beginning)
         return GrammarMatcher(raw, lexers, lexers.freest())
 

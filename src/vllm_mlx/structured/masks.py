@@ -6,7 +6,9 @@ import os
 import secrets
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -42,6 +44,7 @@ class Filled(NamedTuple):
         words: (R, W), without the library's own bit for the end of a text. No one changes them.
         digests: R; masks are the same where these are.
         empty: R; whether a mask allows nothing.
+        ends: R; whether the text may end there; None where it is not known.
         failed: rows that have no mask, and why.
         step: all that a step of just these rows must be told; None where that is not known.
     """
@@ -49,22 +52,28 @@ class Filled(NamedTuple):
     words: Words
     digests: list[bytes]
     empty: list[bool]
-    failed: Mapping[int, AppError]
+    ends: list[bool | None]
+    failed: Mapping[int, AppError] = MappingProxyType({})
     step: TokenMask | None = None
 
     @classmethod
-    def of(cls, words: Words, vocab_size: int, failed: Mapping[int, AppError]) -> Filled:
+    def of(cls, words: Words, vocab_size: int) -> Filled:
         """All that must be known of masks, so that whoever submits steps need not look into their 19 kB each.
 
         Args:
             words: (R, W) as the library wrote them; they lose its own bit.
         """
-        words[:, vocab_size // 32] &= ~np.uint32(1 << vocab_size % 32)
+        last, bit = words[:, vocab_size // 32], np.uint32(1 << vocab_size % 32)
+        marked = (last & bit != 0).tolist()
+        last &= ~bit
         # Half a microsecond a mask; a cryptographic one takes 11 and asks for Python's lock anew after each.
         # No one outside sees a digest or the seed, so no one can make two masks that have the same.
         digests = [xxh3_128_digest(row, _SEED) for row in words]
-        empty: list[bool] = np.logical_not(words.any(axis=1)).tolist()
-        return cls(words, digests, empty, failed)
+        nothing = _digest_of_nothing(words.shape[1])
+        empty = [digest == nothing for digest in digests]
+        # A matcher that stopped for any reason has the library's bit alone.
+        ends = [None if none else ended for none, ended in zip(empty, marked, strict=True)]
+        return cls(words, digests, empty, ends)
 
     def of_step(self, seq_ids: Sequence[int], also: Sequence[tuple[int, ...]]) -> Filled:
         """The same, with the mask of a step; R sequences, and R times ids that are allowed as well."""
@@ -125,13 +134,8 @@ class Masks:
         """
 
         def begin() -> None:
-            awaited = {
-                seq_id: (cast("GrammarMatcher", taker), gate.end_ids)
-                for seq_id, gate in gates.items()
-                if (taker := gate.next_taker) is not None
-            }
-            if awaited:
-                self._threads().look_ahead(awaited, tokens)
+            if any(gate.next_taker is not None for gate in gates.values()):
+                self._threads().look_ahead(gates, tokens)
 
         try:
             yield begin
@@ -154,18 +158,27 @@ class Masks:
             found = self._threads().fill(list(missing.values()))
             places.update((i, (found, row)) for row, i in enumerate(missing))
         words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
-        digests, empty, failed = [b""] * len(rules), [False] * len(rules), dict[int, AppError]()
+        digests, empty = [b""] * len(rules), [False] * len(rules)
+        ends: list[bool | None] = [None] * len(rules)
+        failed = dict[int, AppError]()
         for i, (filled, row) in places.items():
-            words[i], digests[i], empty[i] = filled.words[row], filled.digests[row], filled.empty[row]
+            words[i], digests[i] = filled.words[row], filled.digests[row]
+            empty[i], ends[i] = filled.empty[row], filled.ends[row]
             if row in filled.failed:
                 failed[i] = filled.failed[row]
-        return Filled(words, digests, empty, failed)
+        return Filled(words, digests, empty, ends, failed)
 
     def _threads(self) -> MaskFiller:
         if self._filler is None:
             # The library is there already: a matcher is the library's.
             self._filler = import_module("vllm_mlx.structured.filling").MaskFiller(self._vocab_size)
         return cast("MaskFiller", self._filler)
+
+
+@cache
+def _digest_of_nothing(width: int) -> bytes:
+    digest: bytes = xxh3_128_digest(bytes(4 * width), _SEED)
+    return digest
 
 
 def _foreseen_step(gates: Mapping[int, Gate]) -> TokenMask | None:
