@@ -142,6 +142,22 @@ def test_a_mask_that_is_known_is_the_mask_that_was_brought(steps: list[list[tupl
         assert bits_of(table, mask, 10) == expected
 
 
+@pytest.mark.requirement(63)
+@given(
+    bound=st.sets(st.integers(0, 4)), asked=st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_are_ruled_by_their_own_masks_however_many_are_bound(bound: set[int], asked: list[int]) -> None:
+    logits = np.random.default_rng(4).normal(size=(len(asked), VOCAB)).astype(np.float32)
+    placed = MaskTable(8).place(bound_to(sorted(bound), [{i, 100 + i} for i in sorted(bound)]))
+    left = np.array(placed.rule_out(mx.array(logits), asked))
+    for place, i in enumerate(asked):
+        allowed = [i, 100 + i] if i in bound else list(range(VOCAB))
+        expected = np.full(VOCAB, -np.inf, np.float32)
+        expected[allowed] = logits[place, allowed]
+        assert np.array_equal(left[place], expected)
+
+
 def test_masks_that_were_placed_stay_what_they_are_when_others_take_their_slots() -> None:
     table = MaskTable(2)
     first = table.place(bound_to([0, 1], [{1}, {2}]))

@@ -115,19 +115,29 @@ def test_the_rows_of_one_grammar_are_spread_over_lexers_of_its_own() -> None:
     assert compiler.begun == ["a"] * 4
 
 
-def test_only_so_many_lexers_are_kept_over_all_grammars(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grammars_that_rows_have_share_the_lexers_that_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "_MORE_LEXERS", 7)
-    grammars, _ = made(Slow(), most_lexers=4)
-    rows = []
-    for text in "abcd":
+    compiler = Slow()
+    grammars, _ = made(compiler, most_lexers=5)
+    rows: dict[str, list[object]] = {}
+
+    def counts_after(text: str, expected: list[int]) -> None:
+        """Rows come for a grammar; so many lexers have those that ever had rows."""
         compilation = grammars.begin(text)
-        rows += [(text, result(grammars, compilation)) for _ in range(8)]
-        lexers = compilation.lexers()
-        assert lexers is not None
-        until(lambda lexers=lexers: len(lexers) == 4)  # type: ignore[misc]
-    counts = [len(each) for text in "abcd" if (each := grammars.begin(text).lexers()) is not None]
-    assert counts == [1, 1, 4, 4]
-    assert len(rows) == 32
+        rows.setdefault(text, []).extend(result(grammars, compilation) for _ in range(8))
+        every = [each for other in rows if (each := grammars.begin(other).lexers()) is not None]
+        until(lambda: [len(each) for each in every] == expected)
+
+    counts_after("a", [4])  # as many as pay for eight rows
+    counts_after("a", [5])
+    counts_after("b", [4, 4])  # half of seven each, beyond the first
+    compiled = len(compiler.begun)
+    counts_after("a", [4, 4])  # whoever wants more than its share compiles nothing
+    assert len(compiler.begun) == compiled
+    counts_after("c", [3, 3, 3])
+    rows["a"].clear()
+    rows["b"].clear()
+    counts_after("c", [1, 1, 5])  # what no one has any more makes room
 
 
 def lexers_of(rows: list[object]) -> set[object]:

@@ -31,7 +31,7 @@ from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
 from vllm_mlx.core.steps import Logprob, RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling.filters import Draw, Filters, draw_filtered, draw_greedy, draw_unfiltered
 from vllm_mlx.sampling.logprobs import NOT_NUMBERS, PendingLogprobs, logprobs
-from vllm_mlx.sampling.masks import MaskTable, PlacedMask, RowMask, rule_out
+from vllm_mlx.sampling.masks import MaskTable, PlacedMask, RowMask
 from vllm_mlx.sampling.offsets import Offsets, build_offsets
 from vllm_mlx.sampling.penalties import Histories, Penalties, is_penalised
 from vllm_mlx.sampling.seeds import row_keys
@@ -382,9 +382,8 @@ def _draw(raw: mx.array, tile: _Tile, prepared: Prepared) -> Draw:
         logits = prepared.penalties.rows(tile.penalised).apply(logits)
     if prepared.offsets is not None:
         logits = prepared.offsets.rows(tile.index).apply(logits)
-    bits = None if prepared.mask is None else prepared.mask.of(tile.rows)
-    if bits is not None:
-        logits = rule_out(logits, bits)
+    if prepared.mask is not None:
+        logits = prepared.mask.rule_out(logits, tile.rows)
     if tile.kind is _Kind.GREEDY or prepared.keys is None:
         return draw_greedy(logits)
     keys = prepared.keys[tile.index]

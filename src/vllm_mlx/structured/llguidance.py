@@ -104,9 +104,9 @@ class Lexers:
         """Have the lexer of the same grammar, compiled again, too; any thread may."""
         self._all.append(other.lexer)
 
-    def leave_one(self) -> None:
-        """Have only the first from now on; who uses another one keeps it."""
-        del self._all[1:]
+    def leave(self, most: int) -> None:
+        """Have so many from now on, at most; who uses another one keeps it."""
+        del self._all[most:]
 
     @property
     def num_users(self) -> int:
