@@ -57,7 +57,7 @@ class Compiled:
 
     def copy(self) -> Compiled:
         copy = Compiled(self.text, self.lexers)
-        copy.lexer.users.add(copy)  # type: ignore[arg-type]
+        copy.lexer.add(copy)  # type: ignore[arg-type]
         return copy
 
 

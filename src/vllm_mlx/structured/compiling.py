@@ -100,6 +100,11 @@ class Compilation:
     def settled(self) -> bool:
         return self._result is not None
 
+    @property
+    def was_overload(self) -> bool:
+        """Whether no thread, or no core, had time for it; another time may be better."""
+        return isinstance(self._result, Overloaded)
+
     def matcher(self) -> GrammarMatcher | None:
         """A new matcher at the beginning of the grammar; None while there is none.
 
@@ -169,7 +174,7 @@ class Grammars:
         if len(text) > MAX_CHARS:
             raise InvalidGrammar(_TOO_LONG.format(len(text), MAX_CHARS))
         known = self._kept.get(text)
-        if known is not None and not (known.settled and self._was_overload(known)):
+        if known is not None and not known.was_overload:
             self._kept.move_to_end(text)
             known.num_waiting += 1
             return known
@@ -200,6 +205,8 @@ class Grammars:
 
     def _spread(self, compilation: Compilation, lexers: Lexers) -> None:
         """Have a grammar compiled as often as pays for the rows that have it now; later ones profit."""
+        if compilation.num_more_lexers >= self._most_lexers - 1:
+            return
         if compilation.spent_s > _SPREAD_S or compilation.is_large:
             return
         wanted = min(self._most_lexers, -(-lexers.num_users // _ROWS_A_LEXER)) - 1
@@ -228,15 +235,6 @@ class Grammars:
                 own.leave(1 + share if each in in_use else 1)
         self._spread_out.append(compilation)
         return share
-
-    def _was_overload(self, compilation: Compilation) -> bool:
-        try:
-            compilation.matcher()
-        except Overloaded:
-            return True
-        except AppError:
-            return False
-        return False
 
     def _forget_oldest(self) -> None:
         chars = sum(map(len, self._kept))

@@ -81,6 +81,9 @@ class Gate:
     letters at the end of a token, its last at the beginning of one. With a spelling it is found all the same;
     what a token says after a closing tag is the answer's, but for white space.
 
+    Attributes:
+        next_taker: the grammar, where it alone is to take the next token, unless that ends the text.
+
     Args:
         matcher: at the beginning of the grammar; None for no grammar.
         thinking: None where output is never thought.
@@ -117,21 +120,12 @@ class Gate:
             self._think()
         elif matcher is not None and self._rules.open_ids and self._rules.budget != 0:
             self._place = _Place.START
-
-    @property
-    def next_taker(self) -> Matcher | None:
-        """The grammar, where it alone is to take the next token, unless that ends the text; else None."""
-        return self._matcher if self._place is _Place.ANSWER and not self._forced else None
+        self.next_taker = self._next_taker()
 
     @property
     def finished(self) -> bool:
         """Whether the grammar lets nothing follow."""
-        return (
-            self._place is _Place.ANSWER
-            and not self._forced
-            and self._matcher is not None
-            and self._matcher.exhausted
-        )
+        return self.next_taker is not None and self.next_taker.exhausted
 
     def waits(self, num_unread: int) -> bool:
         """Whether the next token may depend on what so many tokens on their way turn out to be."""
@@ -177,9 +171,16 @@ class Gate:
             InvalidGrammar: see `Matcher`.
             InternalError: it is not the one that was forced.
         """
-        if (taker := self.next_taker) is not None:  # nearly always
-            taker.take(token_id)
-        elif self._forced:
+        if self.next_taker is not None:  # nearly always
+            self.next_taker.take(token_id)
+            return
+        try:
+            self._take(token_id)
+        finally:
+            self.next_taker = self._next_taker()
+
+    def _take(self, token_id: int) -> None:
+        if self._forced:
             if token_id != self._forced[0]:
                 raise InternalError("a forced token was not taken")
             self._forced = self._forced[1:]
@@ -199,6 +200,9 @@ class Gate:
         else:
             self._place = _Place.ANSWER
             self._matcher.take(token_id)
+
+    def _next_taker(self) -> Matcher | None:
+        return self._matcher if self._place is _Place.ANSWER and not self._forced else None
 
     def _take_thought(self, token_id: int) -> None:
         rest = self._ends_tag(token_id, self._closing)

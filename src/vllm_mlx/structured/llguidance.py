@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from weakref import WeakSet
+from weakref import ref
 
 import numpy as np
 from llguidance import LLTokenizer, TokenizerWrapper
@@ -17,6 +18,8 @@ from vllm_mlx.structured.check import new_matcher
 from vllm_mlx.structured.masks import Filled
 
 NOT_ALLOWED: Final = "the output left its grammar"
+
+_num_users = attrgetter("num_users")
 
 _END_NAME: Final = b"<|end of text, by vllm-mlx|>"
 _MESSAGE_CHARS: Final = 300
@@ -79,7 +82,17 @@ class _Lexer:
 
     def __init__(self, origin: Any) -> None:
         self.origin = origin
-        self.users: WeakSet[GrammarMatcher] = WeakSet()
+        self._users: set[ref[GrammarMatcher]] = set()
+
+    def add(self, user: GrammarMatcher) -> None:
+        """A matcher has it, as long as it lives."""
+        # What a WeakSet does, but each request asks every lexer for the number.
+        self._users.add(ref(user, self._users.discard))
+
+    @property
+    def num_users(self) -> int:
+        """How many matchers have it."""
+        return len(self._users)
 
 
 class Lexers:
@@ -111,11 +124,11 @@ class Lexers:
     @property
     def num_users(self) -> int:
         """How many matchers there are, at whatever place."""
-        return sum(len(each.users) for each in self._all)
+        return sum(each.num_users for each in self._all)
 
     def freest(self) -> _Lexer:
         """The one that has the fewest users."""
-        return min(self._all, key=lambda each: len(each.users))
+        return min(self._all, key=_num_users)
 
 
 class GrammarMatcher:
@@ -155,7 +168,7 @@ class GrammarMatcher:
         lexer = self.lexer if self._taken else self.lexers.freest()
         here = self._here if self._taken else lexer.origin
         copy = GrammarMatcher(here.deep_copy(), self.lexers, lexer, self._taken)
-        lexer.users.add(copy)
+        lexer.add(copy)
         return copy
 
     def lend(self) -> Any:
