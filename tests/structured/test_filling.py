@@ -303,6 +303,35 @@ def test_a_mask_that_takes_too_long_ahead_of_its_token_ends_its_row_and_no_other
     filler.close()
 
 
+@pytest.mark.requirement(63)
+def test_however_late_masks_are_what_is_told_of_them_is_true(
+    compiler: Compiler, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the thread of masks or the engine's tells first is chance; nothing that is told may show it."""
+    masks, texts = Masks(VOCAB), ["[1,2,3]", "[]", "[7,7,7]", "[4]"]
+    for patience_s in (0.0, 1e-5, 3e-5, 1e-4, 2e-4, 4e-4, 1e-3, 2.0) * 4:
+        gates = {i: Gate(compiler.compile(GRAMMAR), None, (VOCAB - 1,)) for i in range(len(texts))}
+        said = {i: ids(tokenizer, text) for i, text in enumerate(texts)}
+        for step in range(max(map(len, texts))):
+            going = {i: gate for i, gate in gates.items() if step < len(said[i])}
+            tokens = {i: said[i][step] for i in going}
+            with monkeypatch.context() as patch:
+                patch.setattr(filling, "FILL_S", patience_s)
+                with masks.looking_ahead(going, lambda tokens=tokens: tokens) as begin:  # type: ignore[misc]
+                    begin()
+            for i, gate in going.items():
+                gate.take(tokens[i])
+            expected = {i: Gate(after(compiler, said[i][: step + 1]), None, (VOCAB - 1,)) for i in going}
+            assert [gate.finished for gate in going.values()] == [gate.finished for gate in expected.values()]
+            found, failed = masks.fill(going)
+            assert found is not None
+            assert all(isinstance(error, Overloaded) for error in failed.values())
+            for i, bits in zip(found.seq_ids, np.asarray(found.bits).tolist(), strict=True):
+                if i not in failed and not expected[i].finished:
+                    assert bits == mask(expected[i])
+    masks.close()
+
+
 def test_a_filler_that_is_forgotten_leaves_no_thread_behind(matcher: GrammarMatcher) -> None:
     before = set(threading.enumerate())
     filler = MaskFiller(VOCAB)
