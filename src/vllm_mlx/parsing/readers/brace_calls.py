@@ -15,7 +15,8 @@ from vllm_mlx.parsing.syntax import BraceCalls
 
 _NAME = re.compile(r"[^\s{<]*")
 _NAME_LIMIT = 256
-_SEPARATORS = re.compile(r"[ \t\r\n,]*")
+_BETWEEN = re.compile(r"[ \t\r\n,)\]]*")
+"""Commas, and brackets that close nothing: a value ends before them, so whoever reads on must pass them."""
 
 
 def read_brace_call(
@@ -35,7 +36,7 @@ def read_brace_call(
     quotes = (syntax.quote, '"')
     opening = "{"
     while True:
-        yield from source.skip(_SEPARATORS)
+        yield from source.skip(_BETWEEN)
         char = yield from source.peek()
         if not char or (char == "<" and (yield from _ends(source, syntax, closing))):
             return
