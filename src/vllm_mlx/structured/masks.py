@@ -159,14 +159,12 @@ class Masks:
             places.update((i, (found, row)) for row, i in enumerate(missing))
         words = np.full((len(rules), self._vocab_size // 32 + 1), _ALL)
         digests, empty = [b""] * len(rules), [False] * len(rules)
-        ends: list[bool | None] = [None] * len(rules)
         failed = dict[int, AppError]()
         for i, (filled, row) in places.items():
-            words[i], digests[i] = filled.words[row], filled.digests[row]
-            empty[i], ends[i] = filled.empty[row], filled.ends[row]
+            words[i], digests[i], empty[i] = filled.words[row], filled.digests[row], filled.empty[row]
             if row in filled.failed:
                 failed[i] = filled.failed[row]
-        return Filled(words, digests, empty, ends, failed)
+        return Filled(words, digests, empty, [None] * len(rules), failed)  # the gates know already
 
     def _threads(self) -> MaskFiller:
         if self._filler is None:
