@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from tests.fakes.models import VOCAB
@@ -11,7 +12,7 @@ from tests.fakes.models import VOCAB
 from vllm_mlx.models.loader import load
 from vllm_mlx.runners.base import Row
 from vllm_mlx.runners.forward import BUCKETED, EXACT, PLANNED, Layout, PagedForward
-from vllm_mlx.runners.geometry import token_rows
+from vllm_mlx.runners.geometry import places_of, token_rows
 from vllm_mlx.runners.kernels.paged_attention import gather_attention
 from vllm_mlx.runners.paged import PagedCache
 from vllm_mlx.runners.probe import PagedPlan, probe
@@ -102,10 +103,11 @@ def test_rows_that_attend_in_pieces_get_what_each_gets_alone(
 def test_tokens_as_rows_know_their_slots_and_tables() -> None:
     rows = [row(1, 1, 12), row(2, 3, 7)]
     tokens = token_rows(rows, BLOCK, pad_rows=6, pad_blocks=4)
-    assert tokens.offsets.tolist() == [12, 7, 8, 9, 0, 0]
+    offsets, slots, tables = places_of(mx.array(tokens.places), 6)
+    assert offsets.tolist() == [12, 7, 8, 9, 0, 0]
     # Padding writes to slot 1 of the scratch block, which nothing reads.
-    assert tokens.slots.tolist() == [102 * 8 + 4, 201 * 8 + 7, 202 * 8, 202 * 8 + 1, 1, 1]
-    assert tokens.tables.tolist() == [
+    assert slots.tolist() == [102 * 8 + 4, 201 * 8 + 7, 202 * 8, 202 * 8 + 1, 1, 1]
+    assert tables.tolist() == [
         [101, 102, 0, 0],
         *[[201, 202, 0, 0]] * 2,
         [201, 202, 0, 0],

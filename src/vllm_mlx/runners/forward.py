@@ -13,7 +13,7 @@ import numpy as np
 from vllm_mlx.models.head import SplitModel
 from vllm_mlx.runners.base import Row
 from vllm_mlx.runners.device import start_computing
-from vllm_mlx.runners.geometry import Geometry, lay_out, token_rows
+from vllm_mlx.runners.geometry import Geometry, lay_out, places_of, token_rows
 from vllm_mlx.runners.nesting import Nesting, nested
 from vllm_mlx.runners.newest import NOTHING_NEW, NewestTokens
 from vllm_mlx.runners.paged import PagedCache
@@ -32,7 +32,7 @@ TOGETHER = (1, 2, 4, 8)
 LONGEST_TOGETHER = 1024
 
 PoolStates = list[list[mx.array]]
-TokenStep = Callable[[mx.array, mx.array, mx.array, mx.array, PoolStates], tuple[mx.array, PoolStates]]
+TokenStep = Callable[[mx.array, mx.array, PoolStates], tuple[mx.array, PoolStates]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,26 +288,22 @@ class PagedForward:
             pad_rows=self._shapes.rows(count),
             pad_blocks=self._shapes.blocks(-(-longest // self._block_size), self._block_size),
         )
-        compiled = self._compiled if len(tokens.slots) <= _COMPILED_ROWS else None
+        compiled = self._compiled if len(tokens.token_ids) <= _COMPILED_ROWS else None
         step: TokenStep = compiled or self._token_step
         pools = [cache.give() for cache in self._caches]
         try:
-            states, pools = step(
-                newest.filled_in(tokens.token_ids[:, None], rows),
-                mx.array(tokens.offsets),
-                mx.array(tokens.slots),
-                mx.array(tokens.tables),
-                pools,
-            )
+            token_ids = newest.filled_in(tokens.token_ids[:, None], rows)
+            states, pools = step(token_ids, mx.array(tokens.places), pools)
         finally:
             self._hold(pools)
         return states
 
     def _token_step(
-        self, token_ids: mx.array, offsets: mx.array, slots: mx.array, tables: mx.array, pools: PoolStates
+        self, token_ids: mx.array, places: mx.array, pools: PoolStates
     ) -> tuple[mx.array, PoolStates]:
         """States of single tokens and the pools after them; all that it depends on are its arguments."""
         self._hold(pools)
+        offsets, slots, tables = places_of(places, len(token_ids))
         geometry = Geometry(offsets, slots, (slots.size, 1), top=0, tables=tables, lens=offsets + 1)
         states = self._run(token_ids, geometry)
         for cache in self._caches:

@@ -92,14 +92,19 @@ class TokenRows:
     """Single tokens, each a row of its own, as numbers for the device: a decode, or one token of a chunk.
 
     Attributes:
-        token_ids, offsets, slots: (N,) int32; `offsets` are positions.
-        tables: (N, blocks) int32, zero past each row's end.
+        token_ids: (N,) int32.
+        places: (N * (2 + blocks),) int32, all that is said of where they are, see `places_of`: one array,
+            because each that is brought to a GPU with memory of its own costs the host as much (on an H200
+            60 us, for its pages move).
     """
 
     token_ids: np.ndarray[Any, Any]
-    offsets: np.ndarray[Any, Any]
-    slots: np.ndarray[Any, Any]
-    tables: np.ndarray[Any, Any]
+    places: np.ndarray[Any, Any]
+
+
+def places_of(places: mx.array, rows: int) -> tuple[mx.array, mx.array, mx.array]:
+    """Positions (N,), slots (N,) and block tables (N, blocks), zero past each row's end, of `TokenRows`."""
+    return places[:rows], places[rows : 2 * rows], places[2 * rows :].reshape(rows, -1)
 
 
 def token_rows(rows: Sequence[Row], block_size: int, *, pad_rows: int, pad_blocks: int) -> TokenRows:
@@ -108,8 +113,9 @@ def token_rows(rows: Sequence[Row], block_size: int, *, pad_rows: int, pad_block
     Args:
         pad_blocks: columns of the block table.
     """
-    token_ids, offsets = np.zeros(pad_rows, np.int32), np.zeros(pad_rows, np.int32)
-    tables = np.zeros((pad_rows, pad_blocks), np.int32)
+    token_ids, places = np.zeros(pad_rows, np.int32), np.zeros(pad_rows * (2 + pad_blocks), np.int32)
+    offsets, slots = places[:pad_rows], places[pad_rows : 2 * pad_rows]
+    tables = places[2 * pad_rows :].reshape(pad_rows, pad_blocks)
     at = 0
     for row in rows:
         count = len(row.token_ids)
@@ -122,9 +128,9 @@ def token_rows(rows: Sequence[Row], block_size: int, *, pad_rows: int, pad_block
             offsets[at : at + count] = range(row.start, stop)
             tables[at : at + count, :used] = row.block_ids[:used]
         at += count
-    slots = np.full(pad_rows, _DUMMY_SLOT, np.int32)
     slots[:at] = tables[np.arange(at), offsets[:at] // block_size] * block_size + offsets[:at] % block_size
-    return TokenRows(token_ids, offsets, slots, tables)
+    slots[at:] = _DUMMY_SLOT
+    return TokenRows(token_ids, places)
 
 
 def lay_out(
