@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -13,37 +15,26 @@ from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.steps import RowFault, RowSampling, SampledToken
 from vllm_mlx.sampling import batch
 from vllm_mlx.sampling.batch import Sampler
-from vllm_mlx.sampling.masks import MaskTable, RowMask, rule_out
+from vllm_mlx.sampling.masks import MaskTable, PlacedMask, RowMask
 
 VOCAB = 1037
 
 
-def packed(allowed: list[set[int]], extra_words: int = 0) -> np.ndarray:
-    bits = np.zeros((len(allowed), (VOCAB // 32 + 1 + extra_words) * 32), np.uint8)
+def packed(allowed: list[set[int]], vocab: int = VOCAB, extra_words: int = 0) -> np.ndarray:
+    bits = np.zeros((len(allowed), (vocab // 32 + 1 + extra_words) * 32), np.uint8)
     for i, ids in enumerate(allowed):
         bits[i, list(ids)] = 1
     return np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
 
 
-def bound_to(rows: list[int], allowed: list[set[int]]) -> RowMask:
-    words = packed(allowed)
+def bound_to(rows: list[int], allowed: list[set[int]], vocab: int = VOCAB, extra_words: int = 0) -> RowMask:
+    words = packed(allowed, vocab, extra_words)
     return RowMask(rows, words, [each.tobytes() for each in words])
 
 
 def drawn(logits: np.ndarray, rows: list[RowSampling], mask: RowMask | None) -> list[SampledToken | RowFault]:
     sampler = Sampler(VOCAB)
     return sampler.sample_lazy(mx.array(logits), sampler.prepare(rows), mask).read()
-
-
-@pytest.mark.requirement(63)
-@given(ids=st.sets(st.integers(0, VOCAB - 1)), rows=st.integers(1, 3), extra=st.integers(0, 2))
-@settings(max_examples=30, deadline=None)
-def test_exactly_the_logits_without_a_bit_are_ruled_out(ids: set[int], rows: int, extra: int) -> None:
-    logits = np.random.default_rng(1).normal(size=(rows, VOCAB)).astype(np.float32)
-    left = np.array(rule_out(mx.array(logits), mx.array(packed([ids] * rows, extra))))
-    expected = np.full_like(logits, -np.inf)
-    expected[:, list(ids)] = logits[:, list(ids)]
-    assert np.array_equal(left, expected)
 
 
 SETTINGS = [
@@ -117,12 +108,10 @@ def test_a_row_without_any_allowed_token_is_at_fault_alone() -> None:
     assert isinstance(second, RowFault)
 
 
-def bits_of(table: MaskTable, mask: RowMask, count: int) -> list[list[int]]:
-    """What so many rows get from a table; a place that the mask does not name may have anything."""
-    bits = table.place(mask).of(range(count))
-    assert bits is not None
-    words: list[list[int]] = np.array(bits).tolist()
-    return words
+def allowed_by(placed: PlacedMask, rows: Sequence[int], vocab: int = VOCAB) -> list[set[int]]:
+    """What each of these rows may sample."""
+    left = np.array(placed.rule_out(mx.zeros((len(rows), vocab)), rows))
+    return [set(np.flatnonzero(np.isfinite(each)).tolist()) for each in left]
 
 
 @pytest.mark.requirement(63)
@@ -137,24 +126,34 @@ def test_a_mask_that_is_known_is_the_mask_that_was_brought(steps: list[list[tupl
     for step in steps:
         wanted = dict(step)  # by row the only id that it may sample
         mask = bound_to(list(wanted), [{token_id} for token_id in wanted.values()])
-        everything = [0xFFFFFFFF] * mask.words.shape[1]
-        expected = [packed([{wanted[i]}])[0].tolist() if i in wanted else everything for i in range(10)]
-        assert bits_of(table, mask, 10) == expected
+        expected = [{wanted[i]} if i in wanted else set(range(VOCAB)) for i in range(10)]
+        assert allowed_by(table.place(mask), range(10)) == expected
 
 
 @pytest.mark.requirement(63)
 @given(
-    bound=st.sets(st.integers(0, 4)), asked=st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
+    vocab=st.sampled_from([VOCAB, 1024, 31]),
+    bound=st.sets(st.integers(0, 69)),
+    asked=st.one_of(
+        st.lists(st.integers(0, 69), min_size=1, max_size=6, unique=True),
+        st.integers(1, 70).map(range),
+    ),
+    ids=st.sets(st.integers(0, 30)),
+    extra=st.integers(0, 2),
+    slots=st.sampled_from([8, 512, 2000]),
 )
-@settings(max_examples=40, deadline=None)
-def test_rows_are_ruled_by_their_own_masks_however_many_are_bound(bound: set[int], asked: list[int]) -> None:
-    logits = np.random.default_rng(4).normal(size=(len(asked), VOCAB)).astype(np.float32)
-    placed = MaskTable(8).place(bound_to(sorted(bound), [{i, 100 + i} for i in sorted(bound)]))
+@settings(max_examples=150, deadline=None)
+def test_exactly_the_logits_without_a_bit_are_ruled_out_however_many_rows_are_bound(
+    vocab: int, bound: set[int], asked: Sequence[int], ids: set[int], extra: int, slots: int
+) -> None:
+    logits = np.random.default_rng(4).normal(size=(len(asked), vocab)).astype(np.float32)
+    allowed = {i: ids | {i % vocab} for i in sorted(bound)}
+    placed = MaskTable(slots).place(bound_to(list(allowed), list(allowed.values()), vocab, extra))
     left = np.array(placed.rule_out(mx.array(logits), asked))
     for place, i in enumerate(asked):
-        allowed = [i, 100 + i] if i in bound else list(range(VOCAB))
-        expected = np.full(VOCAB, -np.inf, np.float32)
-        expected[allowed] = logits[place, allowed]
+        expected = np.full(vocab, -np.inf, np.float32)
+        here = list(allowed.get(i, range(vocab)))
+        expected[here] = logits[place, here]
         assert np.array_equal(left[place], expected)
 
 
@@ -163,9 +162,7 @@ def test_masks_that_were_placed_stay_what_they_are_when_others_take_their_slots(
     first = table.place(bound_to([0, 1], [{1}, {2}]))
     for token_id in range(3, 9):
         table.place(bound_to([0, 1], [{token_id}, {token_id + 100}]))
-    bits = first.of([0, 1])
-    assert bits is not None
-    assert np.array(bits).tolist() == packed([{1}, {2}]).tolist()
+    assert allowed_by(first, [0, 1]) == [{1}, {2}]
 
 
 def test_a_step_that_fails_leaves_no_masks_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -85,7 +85,6 @@ class Prepared:
     keys: mx.array | None
     penalties: Penalties | None
     offsets: Offsets | None
-    mask: PlacedMask | None = None
 
     def in_full(self, indices: Sequence[int], vocab_size: int) -> Prepared:
         """Some of the rows, with all that belongs to them, to be drawn from a full sort."""
@@ -99,7 +98,6 @@ class Prepared:
             None if self.keys is None else self.keys[index],
             self.penalties.rows(mx.array(penalised)) if self.penalties and penalised else None,
             None if self.offsets is None else self.offsets.rows(index),
-            None if self.mask is None else self.mask.rows(indices),
         )
 
 
@@ -113,16 +111,22 @@ class PendingSample:
         redrawn: after `read`, the rows of which that is so.
 
     Args:
+        mask: what rows may sample; None for anything.
         on_failure: called when it cannot be computed, before that is raised.
     """
 
     def __init__(
-        self, logits: mx.array, prepared: Prepared, on_failure: Callable[[], None] = lambda: None
+        self,
+        logits: mx.array,
+        prepared: Prepared,
+        mask: PlacedMask | None = None,
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._logits = logits
         self._prepared = prepared
+        self._mask = mask
         self._on_failure = on_failure
-        self._arrays = _graph(logits, prepared)
+        self._arrays = _graph(logits, prepared, mask)
         self.token_ids = self._arrays.token_ids
         self.may_redraw = self._arrays.may_redraw
         self.redrawn: tuple[int, ...] = ()
@@ -197,9 +201,9 @@ class PendingSample:
         self, indices: Sequence[int], drawn: Sequence[int], result: list[SampledToken | RowFault]
     ) -> None:
         prepared = self._prepared.in_full(indices, self._logits.shape[1])
-        for i, entry in zip(
-            indices, PendingSample(self._logits[_index(indices)], prepared).read(), strict=True
-        ):
+        mask = None if self._mask is None else self._mask.rows(indices)
+        pending = PendingSample(self._logits[_index(indices)], prepared, mask)
+        for i, entry in zip(indices, pending.read(), strict=True):
             result[i] = entry
             if isinstance(entry, SampledToken) and entry.token_id != drawn[i]:
                 self.redrawn += (i,)
@@ -243,9 +247,8 @@ class Sampler:
         if logits.ndim != 2 or logits.shape[0] != len(prepared.rows) or logits.shape[1] < self._vocab_size:
             raise ValueError(f"logits of shape {logits.shape} do not fit {len(prepared.rows)} rows")
         logits = logits[:, : self._vocab_size] if logits.shape[1] > self._vocab_size else logits
-        if mask is not None:
-            prepared = replace(prepared, mask=self._masks.place(mask))
-        return PendingSample(logits, prepared, self._masks.clear)
+        placed = None if mask is None else self._masks.place(mask)
+        return PendingSample(logits, prepared, placed, self._masks.clear)
 
     def prepare(
         self,
@@ -357,12 +360,12 @@ class _StepArrays:
         return [self.token_ids, self.host, *(self.logprobs.arrays() if self.logprobs else [])]
 
 
-def _graph(logits: mx.array, prepared: Prepared) -> _StepArrays:
+def _graph(logits: mx.array, prepared: Prepared, mask: PlacedMask | None) -> _StepArrays:
     tokens: list[mx.array] = []
     checks: list[_Check] = []
     for tile in prepared.tiles:
         raw = logits[tile.index].astype(mx.float32)
-        draw = _draw(raw, tile, prepared)
+        draw = _draw(raw, tile, prepared, mask)
         tokens.append(draw.token_ids)
         checks.append(_Check(tile.rows, mx.sum(raw, axis=1), draw.best, draw.exact))
     token_ids = _in_row_order(tokens, [i for tile in prepared.tiles for i in tile.rows])
@@ -376,14 +379,14 @@ def _graph(logits: mx.array, prepared: Prepared) -> _StepArrays:
     return _StepArrays(token_ids, host, tuple(checks), pending, asking)
 
 
-def _draw(raw: mx.array, tile: _Tile, prepared: Prepared) -> Draw:
+def _draw(raw: mx.array, tile: _Tile, prepared: Prepared, mask: PlacedMask | None) -> Draw:
     logits = raw
     if prepared.penalties is not None and tile.penalised is not None:
         logits = prepared.penalties.rows(tile.penalised).apply(logits)
     if prepared.offsets is not None:
         logits = prepared.offsets.rows(tile.index).apply(logits)
-    if prepared.mask is not None:
-        logits = prepared.mask.rule_out(logits, tile.rows)
+    if mask is not None:
+        logits = mask.rule_out(logits, tile.rows)
     if tile.kind is _Kind.GREEDY or prepared.keys is None:
         return draw_greedy(logits)
     keys = prepared.keys[tile.index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import mlx.core as mx
@@ -14,6 +15,9 @@ Words = npt.NDArray[np.uint32]
 
 _BITS: Final = 32
 _ANYTHING: Final = 0
+_SLOT_BITS: Final = 10
+_SLOTS_A_NUMBER: Final = 6  # of 64 bits
+_MOST_NUMBERS: Final = 11
 _SLOTS: Final = 512
 """Masks that are kept, 19 kB each with a vocabulary of 152,000. Records with bounded names and white space
 have 400 different ones, which 64 rows come by all the time."""
@@ -54,11 +58,6 @@ class PlacedMask:
         named = tuple(i for i, slot in enumerate(slots) if slot != _ANYTHING)
         return PlacedMask(self.table, named, [slots[i] for i in named]) if named else None
 
-    def of(self, rows: Sequence[int]) -> mx.array | None:
-        """(rows, W) bits of these rows; None if all of them may sample anything."""
-        slots = self._slots_of(rows)
-        return self._bits(slots) if any(slots) else None
-
     def rule_out(self, logits: mx.array, rows: Sequence[int]) -> mx.array:
         """The logits (rows, V) of these rows, -inf where they may not sample."""
         slots = self._slots_of(rows)
@@ -66,14 +65,11 @@ class PlacedMask:
         if not bound:
             return logits
         if len(bound) == 1:
-            # Numbers are brought to the device for nothing. An array of them moves a page of memory there,
-            # which costs an H200's host 60 us of the 250 that a lone row with a grammar cost a step.
             (place,) = bound
-            return _rule_out_of_one(logits, self.table, mx.array(place), mx.array(slots[place]))
-        return rule_out(logits, self._bits(slots))
-
-    def _bits(self, slots: list[int]) -> mx.array:
-        return self.table[mx.array(slots, mx.uint32)]
+            return _of_one(logits, self.table, mx.array(place), mx.array(slots[place]))
+        if len(slots) <= _MOST_NUMBERS * _SLOTS_A_NUMBER and self.table.shape[0] <= 1 << _SLOT_BITS:
+            return _by_numbers(logits, self.table, *_where_slots_lie(len(slots)), *_numbers(slots))
+        return _of_all(logits, self.table[mx.array(slots, mx.uint32)])
 
     def _slots_of(self, rows: Sequence[int]) -> list[int]:
         if tuple(rows) == self.places:  # the usual case
@@ -97,6 +93,7 @@ class MaskTable:
     def __init__(self, slots: int = _SLOTS) -> None:
         self._least = slots
         self._table: mx.array | None = None
+        self._width = 0
         self._slots: dict[Hashable, int] = {}
         self._names: list[Hashable] = []  # by slot
         self._used = np.zeros(0, np.int64)  # by slot, the step that used it last
@@ -135,8 +132,9 @@ class MaskTable:
     def _fitting(self, width: int, rows: int) -> mx.array:
         """The table, or a new one if it is not as wide or not as long as this step may need."""
         table = self._table
-        if table is None or table.shape[1] != width or table.shape[0] <= rows:
+        if table is None or self._width != width or len(self._names) <= rows:
             self.clear()
+            self._width = width
             slots = max(self._least, 2 * rows) + 1
             words = np.zeros((slots, width), np.uint32)
             words[_ANYTHING] = 0xFFFFFFFF
@@ -154,25 +152,68 @@ class MaskTable:
         return slot
 
 
-def rule_out(logits: mx.array, bits: mx.array) -> mx.array:
-    """The logits (R, V), -inf where the bit of `bits` (R, W) is not set; W words cover V."""
-    return _of_all(logits, bits)
-
-
 def _rule_out(logits: mx.array, bits: mx.array) -> mx.array:
-    return mx.where(_unpacked(bits, logits.shape[1]), logits, -mx.inf)
+    """The logits (R, V), -inf where the bit of `bits` (R, W) is not set; W words cover V."""
+    (rows, vocab), words = logits.shape, -(-logits.shape[1] // _BITS)
+    if vocab % _BITS:
+        logits = mx.pad(logits, [(0, 0), (0, words * _BITS - vocab)])
+    # The logits take the shape of the bits, and not the other way round: so it is one kernel, and nothing of
+    # the size of the logits is written but the result.
+    left = mx.where(_unpacked(bits[:, :words]), logits.reshape(rows, words, _BITS), -mx.inf)
+    return left.reshape(rows, -1)[:, :vocab]
 
 
 def _rule_out_of_row(logits: mx.array, table: mx.array, row: mx.array, slot: mx.array) -> mx.array:
-    others = mx.arange(logits.shape[0])[:, None] != row
-    return mx.where(others | _unpacked(table[slot][None], logits.shape[1]), logits, -mx.inf)
+    # One row's bits are unpacked before, since this kernel does its work for all rows.
+    allowed = _unpacked(table[slot][None]).reshape(1, -1)[:, : logits.shape[1]]
+    others = _counted(logits.shape[0])[:, None] != row
+    return mx.where(others | allowed, logits, -mx.inf)
 
 
-def _unpacked(bits: mx.array, vocab_size: int) -> mx.array:
-    """Whether each bit (R, vocab_size) of words (R, W) is set."""
-    shifts = mx.arange(_BITS, dtype=mx.uint32)
-    return ((bits[:, :, None] >> shifts) & 1).reshape(bits.shape[0], -1)[:, :vocab_size] != 0
+def _unpacked(bits: mx.array) -> mx.array:
+    """(R, W, 32) whether each bit of words (R, W) is set."""
+    return ((bits[:, :, None] >> _counted(_BITS)) & 1) != 0
+
+
+@cache
+def _counted(count: int) -> mx.array:
+    """(count,) 0, 1, 2, ...; on the device already."""
+    return mx.array(np.arange(count, dtype=np.uint32))
+
+
+# Numbers are brought to a device with memory of its own for nothing. An array moves a page of memory there,
+# which costs an H200's host 60 us of the 250 that a lone row with a grammar cost a step.
+
+
+def _rule_out_by_numbers(
+    logits: mx.array, table: mx.array, number: mx.array, shift: mx.array, *numbers: mx.array
+) -> mx.array:
+    parts = [mx.where(number == i, each, 0) for i, each in enumerate(numbers)]
+    while len(parts) > 1:  # by halves: what is too deep is not compiled to one kernel
+        odd = parts[-1:] if len(parts) % 2 else []
+        parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=False)] + odd
+    slots = (parts[0] >> shift) & ((1 << _SLOT_BITS) - 1)
+    return _rule_out(logits, table[slots.astype(mx.uint32)])
+
+
+def _numbers(slots: Sequence[int]) -> list[mx.array]:
+    """Slots as few numbers, see `_where_slots_lie`."""
+    numbers = []
+    for first in range(0, len(slots), _SLOTS_A_NUMBER):
+        number = 0
+        for slot in reversed(slots[first : first + _SLOTS_A_NUMBER]):
+            number = number << _SLOT_BITS | slot
+        numbers.append(mx.array(number, mx.int64))
+    return numbers
+
+
+@cache
+def _where_slots_lie(count: int) -> tuple[mx.array, mx.array]:
+    """(count,) the number that has each slot, and the place of its bits there."""
+    places = np.arange(count)
+    return mx.array(places // _SLOTS_A_NUMBER), mx.array(places % _SLOTS_A_NUMBER * _SLOT_BITS)
 
 
 _of_all: Callable[[mx.array, mx.array], mx.array] = mx.compile(_rule_out)
-_rule_out_of_one: Callable[[mx.array, mx.array, mx.array, mx.array], mx.array] = mx.compile(_rule_out_of_row)
+_of_one: Callable[[mx.array, mx.array, mx.array, mx.array], mx.array] = mx.compile(_rule_out_of_row)
+_by_numbers: Callable[..., mx.array] = mx.compile(_rule_out_by_numbers)
