@@ -56,13 +56,16 @@ def _sampling(seq: Sequence) -> RowSampling:
     request, gate = seq.state.request, seq.gate
     too_early_to_end = len(seq.output_ids) + seq.num_unread < request.sampling.min_tokens
     banned_ids = seq.state.end_ids if too_early_to_end else ()
+    waits = gate is not None and (gate.binds or gate.waits(seq.num_unread))
+    if gate is not None and not gate.binds:
+        banned_ids += gate.banned_ids
     return RowSampling(
         params=request.sampling,
         seed=request.seed,
         choice=seq.choice,
         prompt_ids=request.prompt_ids,
         output_ids=seq.output_ids,
-        banned_ids=banned_ids if gate is None else (*banned_ids, *gate.banned_ids),
+        banned_ids=banned_ids,
         num_unread=seq.num_unread,
-        waits=gate is not None and gate.waits(seq.num_unread),
+        waits=waits,
     )

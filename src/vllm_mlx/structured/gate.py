@@ -82,6 +82,7 @@ class Gate:
     what a token says after a closing tag is the answer's, but for white space.
 
     Attributes:
+        binds: whether there is a grammar: then it always waits, and bans nothing besides.
         next_taker: the grammar, where it alone is to take the next token, unless that ends the text.
 
     Args:
@@ -98,6 +99,7 @@ class Gate:
         end_ids: Sequence[int] = (),
         spelling: Spelling | None = None,
     ) -> None:
+        self.binds = matcher is not None
         self._matcher = matcher
         self._rules = thinking or ThinkingRules(close_ids=())
         tags = [ids for ids in (self._rules.open_ids, self._rules.close_ids) if ids]
