@@ -182,3 +182,15 @@ def test_a_step_that_fails_leaves_no_masks_behind(monkeypatch: pytest.MonkeyPatc
     (token,) = sampler.sample_lazy(logits, sampler.prepare(rows), brought).read()
     assert isinstance(token, SampledToken)
     assert token.token_id == 7
+
+
+@pytest.mark.requirement(63)
+@pytest.mark.parametrize("vocab", [165, 192])  # of no other test: what is compiled is kept by its shapes
+def test_a_lone_row_is_ruled_by_a_gpu_s_one_kernel_as_by_a_cpu_s_two(
+    vocab: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
+    placed = MaskTable(8).place(bound_to([2], [{0, 33, vocab - 1}], vocab))
+    assert allowed_by(placed, range(4), vocab) == [
+        {0, 33, vocab - 1} if i == 2 else set(range(vocab)) for i in range(4)
+    ]

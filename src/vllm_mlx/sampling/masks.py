@@ -152,22 +152,30 @@ class MaskTable:
         return slot
 
 
-def _rule_out(logits: mx.array, bits: mx.array) -> mx.array:
-    """The logits (R, V), -inf where the bit of `bits` (R, W) is not set; W words cover V."""
+def _rule_out(logits: mx.array, bits: mx.array, others: mx.array | None = None) -> mx.array:
+    """The logits (R, V), -inf where the bit of `bits` (R, W) is not set; W words cover V.
+
+    Args:
+        bits: (1, W) for one row alone.
+        others: (R, 1, 1) which rows may sample anything all the same.
+    """
     (rows, vocab), words = logits.shape, -(-logits.shape[1] // _BITS)
     if vocab % _BITS:
         logits = mx.pad(logits, [(0, 0), (0, words * _BITS - vocab)])
     # The logits take the shape of the bits, and not the other way round: so it is one kernel, and nothing of
     # the size of the logits is written but the result.
-    left = mx.where(_unpacked(bits[:, :words]), logits.reshape(rows, words, _BITS), -mx.inf)
-    return left.reshape(rows, -1)[:, :vocab]
+    allowed = _unpacked(bits[:, :words])
+    allowed = allowed if others is None else others | allowed
+    return mx.where(allowed, logits.reshape(rows, words, _BITS), -mx.inf).reshape(rows, -1)[:, :vocab]
 
 
 def _rule_out_of_row(logits: mx.array, bits: mx.array, row: mx.array) -> mx.array:
-    # These bits (W,) are unpacked before, since the kernel that follows does its work for all rows.
+    others = _counted(logits.shape[0])[:, None, None] != row
+    if mx.default_device().type == mx.DeviceType.gpu:
+        return _rule_out(logits, bits[None], others)
+    # Here the bits (W,) are unpacked before: a kernel more costs less than to unpack them for every row.
     allowed = _unpacked(bits[None]).reshape(1, -1)[:, : logits.shape[1]]
-    others = _counted(logits.shape[0])[:, None] != row
-    return mx.where(others | allowed, logits, -mx.inf)
+    return mx.where(others[:, :, 0] | allowed, logits, -mx.inf)
 
 
 def _unpacked(bits: mx.array) -> mx.array:
