@@ -41,20 +41,19 @@ class Flight:
         self._steps.append((plan, draft.sequences))
         return plan
 
-    def awaited(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
-        """The rows of the newest step whose results will be of use, all earlier steps having landed."""
-        if not self._steps or self._steps[-1][0] is not plan:
-            raise ValueError("this is not the newest step in flight")
-        for row, seq in zip(plan.rows, self._steps[-1][1], strict=True):
-            if seq.status is Status.RUNNING and not seq.num_void:
-                yield row, seq
+    def gates(self, plan: StepPlan) -> dict[int, Gate]:
+        """Of the newest step, all earlier ones having landed: the gates of those whose results are of use."""
+        return {
+            row.seq_id: seq.gate
+            for row, seq in self._newest(plan)
+            if seq.gate is not None and seq.status is Status.RUNNING and not seq.num_void
+        }
 
     def unread_gates(self, plan: StepPlan) -> dict[int, Gate]:
         """Of the newest step, the gates that must still hear of a token of the step before."""
-        if not self._steps or self._steps[-1][0] is not plan:
-            raise ValueError("this is not the newest step in flight")
-        members = zip(plan.rows, self._steps[-1][1], strict=True)
-        return {row.seq_id: seq.gate for row, seq in members if row.unread and seq.gate is not None}
+        return {
+            row.seq_id: seq.gate for row, seq in self._newest(plan) if seq.gate is not None and row.unread
+        }
 
     def land(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
         """The rows of the oldest step whose results are of use, each with its sequence."""
@@ -80,6 +79,11 @@ class Flight:
             seq.void()
             if seq.status is Status.ENDED:
                 self.leave(seq)
+
+    def _newest(self, plan: StepPlan) -> Iterator[tuple[Row, Sequence]]:
+        if not self._steps or self._steps[-1][0] is not plan:
+            raise ValueError("this is not the newest step in flight")
+        return zip(plan.rows, self._steps[-1][1], strict=True)
 
     def leave(self, seq: Sequence) -> None:
         """A sequence that ended leaves with the last step that refers to it."""

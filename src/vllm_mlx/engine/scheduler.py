@@ -220,8 +220,7 @@ class Scheduler:
 
         A request that can say nothing, or whose grammar is too slow or complex to tell, ends with an error.
         """
-        gates = {row.seq_id: seq.gate for row, seq in self._in_flight.awaited(plan) if seq.gate is not None}
-        mask, failed = self._masks.fill(gates)
+        mask, failed = self._masks.fill(self._in_flight.gates(plan))
         for seq_id, error in failed.items():
             if seq_id in self._running:  # not if another choice of its request failed just now
                 self.fail(self._running[seq_id].request_id, error)

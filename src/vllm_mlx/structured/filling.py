@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -49,7 +47,48 @@ class _Lent(NamedTuple):
     end_ids: tuple[int, ...]
 
 
-_Job = Callable[[Workers], None]
+class _Signal:
+    """One thread tells others once; a `Future` would cost every step of the engine's thread some 10 us."""
+
+    def __init__(self) -> None:
+        self._missing = Lock()
+        self._missing.acquire()
+
+    def give(self) -> None:
+        """Once."""
+        self._missing.release()
+
+    def wait(self, timeout_s: float = -1.0) -> bool:
+        """Whether it came in time; -1 for as long as it takes."""
+        came = self._missing.acquire(timeout=timeout_s)
+        if came:
+            self._missing.release()  # for whoever asks again
+        return came
+
+
+class _Job:
+    """Work for the filler's thread."""
+
+    def __init__(self, work: Callable[[Workers], None]) -> None:
+        self._work = work
+        self._done = _Signal()
+        self._error: BaseException | None = None
+
+    def run(self, workers: Workers) -> None:
+        """On that thread."""
+        try:
+            self._work(workers)
+        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
+            self._error = error
+        self._done.give()
+
+    def ends(self, timeout_s: float) -> bool:
+        """Whether it is done in time; raises what it raised."""
+        if not self._done.wait(timeout_s):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
 
 
 class _LookAhead:
@@ -59,7 +98,7 @@ class _LookAhead:
     does not get done in time is told by the engine's.
 
     Attributes:
-        arrived: done when the tokens are there, or never will be.
+        arrived: given when the tokens are there, or never will be.
 
     Args:
         gates: nobody uses them before all is told.
@@ -69,12 +108,12 @@ class _LookAhead:
         self._gates = gates
         self._tokens = tokens
         self._vocab_size = vocab_size
-        self.arrived: Future[None] = Future()
+        self.arrived = _Signal()
         # From then on: the matchers with their tokens, those of which no token is certain, and the masks
         # (R, W) behind the R tokens, zero where none was filled.
         self._steps: list[tuple[_Lent, int]] = []
         self._others: list[_Lent] = []
-        self._words = _no_words(0, vocab_size)
+        self._words = _NO_WORDS
         self._telling = Lock()
         self._told = False
 
@@ -83,7 +122,7 @@ class _LookAhead:
         try:
             self._arrive()
         finally:
-            self.arrived.set_result(None)
+            self.arrived.give()
         self._tell(self._found(workers) if self._steps else [], returns=True)
 
     def leave(self) -> None:
@@ -156,17 +195,16 @@ class MaskFiller:
     def __init__(self, vocab_size: int, working: Callable[[], Workers] | None = None) -> None:
         self._vocab_size = vocab_size
         self._working = working or _Library
-        self._jobs: SimpleQueue[tuple[Future[None], _Job] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread: Thread | None = None
-        self._looking: tuple[Future[None], _LookAhead] | None = None
+        self._looking: tuple[_Job, _LookAhead] | None = None
 
     def fill(self, matchers: Sequence[GrammarMatcher]) -> Filled:
         """The masks of these matchers, row i for matcher i."""
         words = _no_words(len(matchers), self._vocab_size)
         raws = [matcher.lend() for matcher in matchers]
         places = [(raws[row], row) for row in _by_lexer(matchers)]
-        done = self._start(lambda workers: workers.fill(places, words))
-        if not self._ends(done):
+        if not self._ends(self._start(_Job(lambda workers: workers.fill(places, words)))):
             return _so_far(words, self._vocab_size)
         for matcher, raw in zip(matchers, raws, strict=True):
             matcher.give_back(raw)
@@ -180,15 +218,15 @@ class MaskFiller:
             tokens: called on another thread.
         """
         looking = _LookAhead(gates, tokens, self._vocab_size)
-        self._looking = self._start(looking.run), looking
+        self._looking = self._start(_Job(looking.run)), looking
 
     def settle(self) -> None:
         """Wait for what was begun; the gates' matchers know by then. Nothing if nothing was begun."""
         if self._looking is None:
             return
-        (done, looking), self._looking = self._looking, None
-        looking.arrived.result()  # however long: whoever reads the step would wait as long
-        if not self._ends(done):
+        (job, looking), self._looking = self._looking, None
+        looking.arrived.wait()  # however long: whoever reads the step would wait as long
+        if not self._ends(job):
             looking.leave()
 
     def close(self) -> None:
@@ -198,7 +236,7 @@ class MaskFiller:
         if thread is not None:
             thread.join(_LEAVE_S)
 
-    def _start(self, job: _Job) -> Future[None]:
+    def _start(self, job: _Job) -> _Job:
         if self._thread is None:
             self._thread = Thread(
                 target=_work_for_ever, args=(self._jobs, self._working), name="masks", daemon=True
@@ -206,18 +244,15 @@ class MaskFiller:
             self._thread.start()
             # Who forgets the filler ends its thread too.
             self._end_thread = finalize(self, self._jobs.put, None)
-        done: Future[None] = Future()
-        self._jobs.put((done, job))
-        return done
+        self._jobs.put(job)
+        return job
 
-    def _ends(self, done: Future[None]) -> bool:
+    def _ends(self, job: _Job) -> bool:
         """Whether a job is done in time. If not, it keeps the rows and matchers that it has."""
-        try:
-            done.result(FILL_S)
-        except FutureTimeout:
+        ends = job.ends(FILL_S)
+        if not ends:
             self._leave_thread()
-            return False
-        return True
+        return ends
 
     def _leave_thread(self) -> None:
         """It ends once it is done; another one takes over where there is more to do."""
@@ -232,6 +267,9 @@ def _by_lexer(matchers: Sequence[GrammarMatcher]) -> list[int]:
     for row, matcher in enumerate(matchers):
         places.setdefault(id(matcher.lexer), []).append(row)
     return [row for rows in places.values() for row in rows]
+
+
+_NO_WORDS: Final[Words] = np.zeros((0, 0), np.uint32)
 
 
 def _no_words(rows: int, vocab_size: int) -> Words:
@@ -274,15 +312,7 @@ class _Library:
         self._executor.unsafe_compute_mask_ptr(list(places), words.ctypes.data, 4 * width, rows)
 
 
-def _work_for_ever(
-    jobs: SimpleQueue[tuple[Future[None], _Job] | None], working: Callable[[], Workers]
-) -> None:
+def _work_for_ever(jobs: SimpleQueue[_Job | None], working: Callable[[], Workers]) -> None:
     workers = working()
     while (job := jobs.get()) is not None:
-        done, work = job
-        try:
-            work(workers)
-        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
-            done.set_exception(error)
-        else:
-            done.set_result(None)
+        job.run(workers)
