@@ -29,7 +29,7 @@ def packed(allowed: list[set[int]], vocab: int = VOCAB, extra_words: int = 0) ->
 
 def bound_to(rows: list[int], allowed: list[set[int]], vocab: int = VOCAB, extra_words: int = 0) -> RowMask:
     words = packed(allowed, vocab, extra_words)
-    return RowMask(rows, words, [each.tobytes() for each in words])
+    return RowMask(rows, memoryview(words), [each.tobytes() for each in words])
 
 
 def drawn(logits: np.ndarray, rows: list[RowSampling], mask: RowMask | None) -> list[SampledToken | RowFault]:
@@ -178,7 +178,9 @@ def test_a_step_that_fails_leaves_no_masks_behind(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RuntimeError):
         pending.submit()
     monkeypatch.undo()
-    brought = RowMask([0], packed([{7}]), [packed([{5}])[0].tobytes()])  # under the name that was lost
+    brought = RowMask(
+        [0], memoryview(packed([{7}])), [packed([{5}])[0].tobytes()]
+    )  # under the name that was lost
     (token,) = sampler.sample_lazy(logits, sampler.prepare(rows), brought).read()
     assert isinstance(token, SampledToken)
     assert token.token_id == 7

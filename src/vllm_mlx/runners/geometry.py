@@ -94,8 +94,8 @@ class TokenRows:
     Attributes:
         token_ids: (N,) int32.
         places: (N * (2 + blocks),) int32, all that is said of where they are, see `places_of`: one array,
-            because each that is brought to a GPU with memory of its own costs the host as much (on an H200
-            60 us, for its pages move).
+            because each that is brought to a GPU with memory of its own costs the host time (on an H200
+            some 40 us, for its pages move).
     """
 
     token_ids: np.ndarray[Any, Any]

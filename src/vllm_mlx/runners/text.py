@@ -98,17 +98,14 @@ class Sampling:
         if mask is None:
             return None
         if list(mask.seq_ids) == self.seq_ids:  # every row, as is usual
-            return RowMask(range(len(self.seq_ids)), np.asarray(mask.bits), mask.names)
-        named = {seq_id: place for place, seq_id in enumerate(mask.seq_ids)}
-        here = [(i, named[seq_id]) for i, seq_id in enumerate(self.seq_ids) if seq_id in named]
+            return RowMask(range(len(self.seq_ids)), mask.bits, mask.names)
+        places = {seq_id: place for place, seq_id in enumerate(self.seq_ids)}
+        here = [(i, places[seq_id]) for i, seq_id in enumerate(mask.seq_ids) if seq_id in places]
         if not here:
             return None
-        places, words = [place for _, place in here], np.asarray(mask.bits)
-        return RowMask(
-            [i for i, _ in here],
-            words if places == list(range(len(words))) else words[places],
-            [mask.names[place] for place in places],
-        )
+        kept, rows = zip(*here, strict=True)
+        bits: Any = mask.bits if len(here) == len(mask.seq_ids) else np.asarray(mask.bits)[list(kept)].data
+        return RowMask(rows, bits, [mask.names[i] for i in kept])
 
 
 class SubmittedStep:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
-
-Words = npt.NDArray[np.uint32]
 
 _BITS: Final = 32
 _ANYTHING: Final = 0
@@ -23,23 +19,21 @@ _SLOTS: Final = 512
 have 400 different ones, which 64 rows come by all the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowMask:
+class RowMask(NamedTuple):
     """What some rows of a step may sample.
 
     Attributes:
         rows: R places among the rows.
-        words: (R, W) as the bits of `core.steps.TokenMask`.
+        bits: (R, W) as those of `core.steps.TokenMask`; looked at only where a name is new.
         names: R, as there.
     """
 
     rows: Sequence[int]
-    words: Words
+    bits: memoryview
     names: Sequence[Hashable]
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedMask:
+class PlacedMask(NamedTuple):
     """A `RowMask` on the device.
 
     Attributes:
@@ -105,7 +99,8 @@ class MaskTable:
 
     def place(self, mask: RowMask) -> PlacedMask:
         """The masks of these rows; lazy."""
-        table = self._fitting(mask.words.shape[1], len(mask.names))
+        rows, width = mask.bits.shape or (0, 0)
+        table = self._fitting(width, rows)
         self._step += 1
         slots = [self._slots.get(name, _ANYTHING) for name in mask.names]
         self._used[slots] = self._step
@@ -123,7 +118,7 @@ class MaskTable:
         """The table with the masks of these places of a `RowMask`."""
         new = {mask.names[i]: i for i in missing}
         places = [self._take_slot(name) for name in new]
-        words = mx.array(mask.words[list(new.values())])
+        words = mx.array(np.asarray(mask.bits)[list(new.values())])
         index = mx.broadcast_to(mx.array(places, mx.uint32)[:, None], words.shape)
         # Not in place: a step that was submitted may still have to draw a row again by the table it saw.
         self._table = mx.put_along_axis(table, index, words, axis=0)
