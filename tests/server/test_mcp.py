@@ -60,6 +60,9 @@ async def client(
         yield http
 
 
+MINE = {"type": "function", "function": {"name": "mine"}}
+
+
 def named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name}}
 
@@ -366,6 +369,30 @@ async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(choice: Any
     assert isinstance(second, ChatInput)
     assert first.tool_choice.mode == ("required" if choice == "required" else "named")
     assert second.tool_choice == ToolChoice()
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "offered"),
+    [
+        ({"tool_choice": "required"}, 200, {"box__t"}),
+        ({"tool_choice": named("box__t")}, 200, {"box__t"}),
+        ({"tool_choice": named("mine"), "tools": [MINE]}, 200, {"mine"}),
+        ({"tool_choice": "required", "tools": [MINE]}, 200, {"mine", "box__t"}),
+        ({"tool_choice": named("box__u")}, 400, set()),
+        ({"tool_choice": "required", "mcp_tools": False}, 400, set()),
+        ({"tool_choice": named("box__t"), "n": 2}, 400, set()),
+    ],
+)
+async def test_a_choice_may_mean_tools_that_are_offered_without_asking(
+    more: dict[str, Any], status: int, offered: set[str]
+) -> None:
+    service = model(SAY)
+    async with client(FakeToolService({"t": "five"}), service, always=True) as http:
+        answer = await http.post("/v1/chat/completions", json=HELLO | more)
+    assert answer.status_code == status, answer.text
+    for request in service.requests:
+        assert isinstance(request.input, ChatInput)
+        assert {tool.name for tool in request.input.tools} == offered
 
 
 async def test_tools_can_be_offered_without_asking_and_declined() -> None:

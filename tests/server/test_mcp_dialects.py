@@ -214,12 +214,13 @@ async def test_tools_can_be_offered_without_asking_and_declined(path: str, body:
         ("/v1/messages", MESSAGES, {"type": "tool", "name": "box__t"}),
     ],
 )
+@pytest.mark.parametrize("always", [False, True])
 async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(
-    path: str, body: dict[str, Any], choice: Any
+    path: str, body: dict[str, Any], choice: Any, *, always: bool
 ) -> None:
     service = model()
-    async with client(service) as http:
-        asked = {**body, "mcp_tools": True, "tool_choice": choice}
+    async with client(service, always=always) as http:
+        asked = {**body, "tool_choice": choice} | ({} if always else {"mcp_tools": True})
         assert (await http.post(path, json=asked)).status_code == 200
         chosen = [request.input.tool_choice for request in service.requests]  # type: ignore[union-attr]
         assert chosen == [ToolChoice("named", "box__t"), ToolChoice()]

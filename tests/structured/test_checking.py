@@ -14,8 +14,10 @@ import msgspec
 import pytest
 from tests.architecture.project import ROOT
 
+from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.errors import AppError, InvalidRequest, Overloaded
 from vllm_mlx.structured.checking import LARGE_CHARS, GrammarChecker, Names, Verdict, read_frame, write_frame
+from vllm_mlx.structured.grammar import grammar_of
 
 COMMAND = [sys.executable, "-P", "-m", "vllm_mlx.structured.check", "60", "0"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src")}
@@ -53,6 +55,16 @@ def test_a_grammar_that_ends_its_process_is_refused_and_the_next_is_checked(
     with pytest.raises(InvalidRequest, match=reason):
         checker.check(text)
     checker.check('start: "a"')
+
+
+@pytest.mark.requirement(63, 80)
+@pytest.mark.parametrize("number", [982_451_653, 65_536, 10**9])
+def test_what_takes_too_many_states_is_told_in_words_of_the_schema(
+    number: int, checker: GrammarChecker
+) -> None:
+    text = grammar_of(JsonSchema({"type": "integer", "multipleOf": number}), lambda _: None)
+    with pytest.raises(InvalidRequest, match="multipleOf takes more states"):
+        checker.check(text)
 
 
 @pytest.mark.requirement(63, 80)

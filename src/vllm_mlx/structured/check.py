@@ -100,6 +100,10 @@ def _reason(error: str) -> str:
         return "no text meets the constraint"
     if line.startswith("Unable to determine if regex is empty"):
         return "a pattern is too complex together with the length or the format asked for"
+    if "fuel exhausted" in line or "too many expressions" in line:
+        return (
+            "it is too complex: a pattern, a length or a multipleOf in it takes more states than are allowed"
+        )
     if line.startswith(("invalid regex", "regex parse error")):
         # The reason stands below a drawing of the expression, or at the end of the line.
         reasons = [part.removeprefix("error: ") for part in error.splitlines() if part.startswith("error: ")]

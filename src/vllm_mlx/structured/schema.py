@@ -377,8 +377,8 @@ class _Reader:
         if value and not (isinstance(most, int) and most <= 1):
             raise _wrong(
                 where,
-                "is not supported: a grammar cannot remember items; leave it out, or bound the number of "
-                "items with maxItems",
+                "is not supported: a grammar cannot remember items; leave it out, or allow one item at most "
+                "(maxItems: 1)",
             )
 
 

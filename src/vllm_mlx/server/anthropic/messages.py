@@ -15,6 +15,7 @@ from vllm_mlx.server.anthropic.tools_decode import one_call_at_most
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.mcp.runs import answer as answer_of
+from vllm_mlx.server.mcp.runs import may_add_tools
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.service.port import ModelService
@@ -36,7 +37,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         model = service.model(model_name(body)).id
         identity = request_id(request.scope)
         betas = request.headers.getlist("anthropic-beta")
-        wanted = await beside_the_loop(request, lambda: decode(body, identity, betas))
+        more = may_add_tools(tool_loop, body.mcp_tools)
+        wanted = await beside_the_loop(request, lambda: decode(body, identity, betas, more_tools=more))
         events = await answer_of(service, tool_loop, wanted, body.mcp_tools)
         encoder = MessagesEncoder(
             model,

@@ -32,7 +32,9 @@ _INTERLEAVED = "interleaved-thinking-"
 """A beta whose budgets are for all thoughts of a turn, over several answers, and may exceed `max_tokens`."""
 
 
-def decode(body: MessagesRequest, request_id: str, betas: Sequence[str] = ()) -> GenerateRequest:
+def decode(
+    body: MessagesRequest, request_id: str, betas: Sequence[str] = (), *, more_tools: bool = False
+) -> GenerateRequest:
     """Translate a checked body.
 
     Args:
@@ -47,7 +49,7 @@ def decode(body: MessagesRequest, request_id: str, betas: Sequence[str] = ()) ->
     if budget is not None and budget >= body.max_tokens and not interleaved:
         raise wrong("thinking.budget_tokens", "must be less than max_tokens")
     return GenerateRequest(
-        input=decode_prompt(body),
+        input=decode_prompt(body, more_tools=more_tools),
         model=model_name(body),
         sampling=SamplingParams(
             temperature=body.temperature,
@@ -66,8 +68,11 @@ def decode(body: MessagesRequest, request_id: str, betas: Sequence[str] = ()) ->
     )
 
 
-def decode_prompt(body: CountTokensRequest) -> ChatInput:
+def decode_prompt(body: CountTokensRequest, *, more_tools: bool = False) -> ChatInput:
     """What becomes the prompt; the same for an answer and for a count.
+
+    Args:
+        more_tools: there may be others than the body's, so that its choice is not checked here.
 
     Raises:
         InvalidRequest: as `decode`.
@@ -82,7 +87,7 @@ def decode_prompt(body: CountTokensRequest) -> ChatInput:
     return ChatInput(
         messages=conversation.turns,
         tools=tools,
-        tool_choice=decode_choice(body.tool_choice, tools, more=bool(body.mcp_tools)),
+        tool_choice=decode_choice(body.tool_choice, tools, more=more_tools),
         template_kwargs=_template_variables(body),
         continue_final_message=conversation.turns[-1].role == "assistant",
         parallel_tool_calls=not one_call_at_most(body.tool_choice),

@@ -62,6 +62,15 @@ async def first_chat(
     return chat
 
 
+def may_add_tools(tool_loop: ToolLoop | None, wanted: bool | list[str] | None) -> bool:
+    """Whether a request may get tools besides its own: then only `answer` knows what it can choose from.
+
+    Args:
+        wanted: the request's `mcp_tools`.
+    """
+    return bool(wanted) or (wanted is None and tool_loop is not None and tool_loop.always)
+
+
 def check_choice(choice: ToolChoice, names: AbstractSet[str]) -> None:
     """Whether there is what must be called.
 
@@ -95,7 +104,7 @@ async def _offered(
 ) -> list[OfferedTool]:
     """The tools that this server adds, once the request's choice is known to be among all that there are."""
     offered = await _selected(tool_loop, request, wanted)
-    if wanted and isinstance(request.input, ChatInput):
+    if may_add_tools(tool_loop, wanted) and isinstance(request.input, ChatInput):
         names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
         check_choice(request.input.tool_choice, names)
     return offered
@@ -119,11 +128,11 @@ async def _selected(
 
 def _by_default(tool_loop: ToolLoop, request: GenerateRequest) -> list[OfferedTool]:
     """A request that did not ask for them is never refused or held up because of them: its own wishes come
-    first."""
+    first, so one that names a tool of its own gets no others."""
     chat = request.input
     if not isinstance(chat, ChatInput) or chat.continue_final_message or request.sampling.n != 1:
         return []
-    if chat.tool_choice.mode in ("none", "named"):
-        return []
     own = {tool.name for tool in chat.tools}
+    if chat.tool_choice.mode == "none" or chat.tool_choice.name in own:
+        return []
     return [tool for tool in tool_loop.tools.tools() if tool.name not in own]

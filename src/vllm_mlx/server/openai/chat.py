@@ -9,6 +9,7 @@ from starlette.responses import Response
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.mcp.runs import answer as answer_of
+from vllm_mlx.server.mcp.runs import may_add_tools
 from vllm_mlx.server.openai import wire
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_encode import ChatAnswer, ChatEncoder, ChatStream
@@ -41,7 +42,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         usage = wants_usage(body)
         model = service.model(model_name(body.model)).id
         envelope = Envelope("chatcmpl", model, tier=body.service_tier is not None)
-        wanted = await beside_the_loop(request, lambda: decode(body, request_id(request.scope)))
+        more, identity = may_add_tools(tool_loop, body.mcp_tools), request_id(request.scope)
+        wanted = await beside_the_loop(request, lambda: decode(body, identity, more_tools=more))
         events = await answer_of(service, tool_loop, wanted, body.mcp_tools, between=BETWEEN_TURNS)
         encoder = ChatEncoder(
             logprobs=bool(body.logprobs), parallel_tool_calls=body.parallel_tool_calls is not False

@@ -35,8 +35,11 @@ REFUSED_FIELDS = {
 }
 
 
-def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
+def decode(body: ChatCompletionRequest, request_id: str, *, more_tools: bool = False) -> GenerateRequest:
     """Translate a checked body.
+
+    Args:
+        more_tools: there may be others than the body's, so that its choice is not checked here.
 
     Raises:
         InvalidRequest: values out of range, fields that contradict each other, or a feature this version
@@ -50,7 +53,7 @@ def decode(body: ChatCompletionRequest, request_id: str) -> GenerateRequest:
     return GenerateRequest(
         input=ChatInput(
             messages=decode_messages(body.messages),
-            **_tools(body),
+            **_tools(body, more=more_tools),
             template_kwargs=template_variables(
                 body.chat_template_kwargs, body.enable_thinking, body.reasoning_effort
             ),
@@ -81,7 +84,7 @@ def _logprobs(body: ChatCompletionRequest) -> int | None:
     return top or 0
 
 
-def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
+def _tools(body: ChatCompletionRequest, *, more: bool) -> dict[str, Any]:
     """The fields of a `ChatInput` that are about tools."""
     tools, choice = decode_tools(body.tools), ToolChoice()
     given = body.tool_choice
@@ -89,7 +92,7 @@ def _tools(body: ChatCompletionRequest) -> dict[str, Any]:
         choice = ToolChoice("required" if given == "any" else given)
     elif given is not None:
         tools, choice = _chosen(given, tools)
-    if not body.mcp_tools:  # else there are more tools than these
+    if not more:
         check_choice(choice, {tool.name for tool in tools})
     return {
         "tools": tools,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.docs import json_body
-from vllm_mlx.server.mcp.runs import first_chat
+from vllm_mlx.server.mcp.runs import first_chat, may_add_tools
 from vllm_mlx.server.openai.chat_decode import decode
 from vllm_mlx.server.openai.chat_schema import ChatCompletionRequest
 from vllm_mlx.server.openai.generation_decode import model_name
@@ -36,7 +36,8 @@ def routes(service: ModelService, tool_loop: ToolLoop | None = None) -> APIRoute
         body = await read_body(request, ChatCompletionRequest)
         name = model_name(body.model)
         identity = request_id(request.scope)
-        asked = await beside_the_loop(request, lambda: decode(body, identity))
+        more = may_add_tools(tool_loop, body.mcp_tools)
+        asked = await beside_the_loop(request, lambda: decode(body, identity, more_tools=more))
         chat = await first_chat(tool_loop, asked, body.mcp_tools)
         rendered = await service.render(name, chat)
         return RenderedChat(

@@ -12,7 +12,7 @@ from vllm_mlx.server.body import beside_the_loop, read_body
 from vllm_mlx.server.callers import owner
 from vllm_mlx.server.docs import json_body
 from vllm_mlx.server.mcp.runs import answer as answer_of
-from vllm_mlx.server.mcp.runs import first_chat
+from vllm_mlx.server.mcp.runs import first_chat, may_add_tools
 from vllm_mlx.server.replies import EventStream, StreamStyle, WholeReply
 from vllm_mlx.server.request_ids import request_id
 from vllm_mlx.server.responses import wire
@@ -41,12 +41,13 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
         """Go on with a conversation, given as items; at once, or as a stream of server-sent events."""
         body = await read_body(request, ResponsesRequest)
         stored, wanted = _is_stored(body, store), _mcp_tools(body)
+        more = may_add_tools(tool_loop, wanted)
         model = service.model(served_name(body)).id
         identity = new_id("resp")
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
-            conversation, toolbox = assemble(body, earlier), decode_tools(body, more=bool(wanted))
+            conversation, toolbox = assemble(body, earlier), decode_tools(body, more=more)
             generation = decode(body, toolbox, conversation, request_id(request.scope))
             return toolbox, generation, conversation.stored() if stored else ()
 
@@ -74,10 +75,11 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
         """How many tokens the same body would have as the input of a response, cached ones included."""
         body = await read_body(request, CountInputRequest)
         wanted = _mcp_tools(body)
+        more = may_add_tools(tool_loop, wanted)
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> ChatInput:
-            toolbox = decode_tools(body, more=bool(wanted))
+            toolbox = decode_tools(body, more=more)
             return decode_prompt(body, toolbox, assemble(body, earlier))
 
         chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
