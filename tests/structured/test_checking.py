@@ -58,11 +58,8 @@ def test_a_grammar_that_ends_its_process_is_refused_and_the_next_is_checked(
 
 
 @pytest.mark.requirement(63, 80)
-@pytest.mark.parametrize("number", [982_451_653, 65_536, 10**9])
-def test_what_takes_too_many_states_is_told_in_words_of_the_schema(
-    number: int, checker: GrammarChecker
-) -> None:
-    text = grammar_of(JsonSchema({"type": "integer", "multipleOf": number}), lambda _: None)
+def test_what_takes_too_many_states_is_told_in_words_of_the_schema(checker: GrammarChecker) -> None:
+    text = grammar_of(JsonSchema({"type": "integer", "multipleOf": 982_451_653}), lambda _: None)
     with pytest.raises(InvalidRequest, match="multipleOf takes more states"):
         checker.check(text)
 

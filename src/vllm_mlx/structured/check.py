@@ -42,6 +42,9 @@ _UNFORCED = '\n%llguidance {"no_forcing": true}\n'
 """Else the library writes out, for every mask, all that must follow, half a second for a million letters,
 which a grammar of sixty can ask for, and all rows of a step wait. At the end, where it counts most."""
 
+TOO_MANY_STATES: Final = (
+    "it is too complex: a pattern, a length or a multipleOf takes more states than are allowed"
+)
 _MESSAGE_CHARS = 300
 _PLACE = re.compile(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ")
 """Places in the grammar that was made of the constraint say nothing to the caller."""
@@ -100,15 +103,18 @@ def _reason(error: str) -> str:
         return "no text meets the constraint"
     if line.startswith("Unable to determine if regex is empty"):
         return "a pattern is too complex together with the length or the format asked for"
-    if "fuel exhausted" in line or "too many expressions" in line:
-        return (
-            "it is too complex: a pattern, a length or a multipleOf in it takes more states than are allowed"
-        )
+    if takes_too_many_states(line):
+        return TOO_MANY_STATES
     if line.startswith(("invalid regex", "regex parse error")):
         # The reason stands below a drawing of the expression, or at the end of the line.
         reasons = [part.removeprefix("error: ") for part in error.splitlines() if part.startswith("error: ")]
         line = f"invalid regular expression: {'; '.join(reasons) or line.rpartition('(in regex): ')[2]}"
     return line.strip()[:_MESSAGE_CHARS]
+
+
+def takes_too_many_states(line: str) -> bool:
+    """Whether the library says that it gave up before the end."""
+    return "fuel exhausted" in line or "too many expressions" in line
 
 
 def _serve(requests: IO[bytes], answers: IO[bytes], wall_s: float) -> None:

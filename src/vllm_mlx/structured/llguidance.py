@@ -14,7 +14,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.core.spelling import ByBytes
-from vllm_mlx.structured.check import new_matcher
+from vllm_mlx.structured.check import TOO_MANY_STATES, new_matcher, takes_too_many_states
 from vllm_mlx.structured.masks import Filled
 
 NOT_ALLOWED: Final = "the output left its grammar"
@@ -255,4 +255,6 @@ def message_of(raw: Any) -> str:
     """What the library says is wrong, in one short line."""
     lines = [line.strip() for line in str(raw.get_error()).splitlines() if line.strip()]
     message = lines[0] if lines else ""
+    if takes_too_many_states(message):
+        return TOO_MANY_STATES
     return message if len(message) <= _MESSAGE_CHARS else message[:_MESSAGE_CHARS] + "..."

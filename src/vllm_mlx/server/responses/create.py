@@ -41,13 +41,12 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
         """Go on with a conversation, given as items; at once, or as a stream of server-sent events."""
         body = await read_body(request, ResponsesRequest)
         stored, wanted = _is_stored(body, store), _mcp_tools(body)
-        more = may_add_tools(tool_loop, wanted)
         model = service.model(served_name(body)).id
         identity = new_id("resp")
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> tuple[Toolbox, GenerateRequest, tuple[StoredItem, ...]]:
-            conversation, toolbox = assemble(body, earlier), decode_tools(body, more=more)
+            conversation, toolbox = assemble(body, earlier), _toolbox(body, tool_loop, wanted)
             generation = decode(body, toolbox, conversation, request_id(request.scope))
             return toolbox, generation, conversation.stored() if stored else ()
 
@@ -75,11 +74,10 @@ def routes(service: ModelService, store: ResponseStore, tool_loop: ToolLoop | No
         """How many tokens the same body would have as the input of a response, cached ones included."""
         body = await read_body(request, CountInputRequest)
         wanted = _mcp_tools(body)
-        more = may_add_tools(tool_loop, wanted)
         earlier = look_up(body, store, owner(request.scope))
 
         def read() -> ChatInput:
-            toolbox = decode_tools(body, more=more)
+            toolbox = _toolbox(body, tool_loop, wanted)
             return decode_prompt(body, toolbox, assemble(body, earlier))
 
         chat = await beside_the_loop(request, read, also_bytes=earlier.size_bytes())
@@ -106,6 +104,10 @@ def _mcp_tools(body: CountInputRequest) -> bool | list[str] | None:
             raise wrong(name, "does not go with mcp_tools")
         return False
     return body.mcp_tools
+
+
+def _toolbox(body: CountInputRequest, tool_loop: ToolLoop | None, wanted: bool | list[str] | None) -> Toolbox:
+    return decode_tools(body, more=may_add_tools(tool_loop, wanted))
 
 
 async def _fitted(
