@@ -287,8 +287,12 @@ async def test_a_request_chooses_by_server_or_tool() -> None:
             with pytest.raises(InvalidRequest) as failure:
                 manager.select([unknown])
             assert failure.value.param == "mcp_tools"
-        with pytest.raises(Unavailable, match="other is disabled"):
-            manager.select(["other"])
+        for name in ("other", "other__a"):  # to try again later would help nobody
+            with pytest.raises(InvalidRequest, match="other is disabled in the configuration") as refused:
+                manager.select([name])
+            assert (refused.value.param, refused.value.code) == ("mcp_tools", "mcp_server_disabled")
+        with pytest.raises(NotFound, match="other is disabled in the configuration"):
+            await manager.execute("other__a", {}, caller="route")
 
 
 async def test_a_slow_server_does_not_pile_up_calls() -> None:

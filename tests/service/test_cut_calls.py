@@ -89,6 +89,36 @@ async def test_a_stop_string_in_its_markup_leaves_no_text_either(tmp_path: Path)
     assert (choice.text, choice.tool_calls, choice.finish_reason) == ("", (), "stop")
 
 
+@pytest.mark.parametrize("mode", ["auto", "required"])
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_stop_string_in_its_arguments_is_the_reason_and_one_behind_them_is_not(
+    tmp_path: Path, name: str, mode: str
+) -> None:
+    settings = ModelConfig(model=str(tmp_path / "m"), tool_call_parser=name, reasoning_parser="plain")
+    text = script(name)
+    hub = scripted_service(tmp_path / "m", [Answer(text)], model=settings)
+    stops = ["ome", "The end"]  # in the only argument, and nowhere
+    closing = text[text.rindex("Rome") + 4 :].rsplit("}", 1)[-1].strip()
+    if name == "hermes":
+        assert closing == "</tool_call>"
+        stops.append(closing)
+    await hub.start()
+    try:
+        cut, *whole = [
+            (await fold(hub.generate(request(mode, stop=(stop,), max_tokens=1000)))).choices[0]
+            for stop in stops
+        ]
+    finally:
+        await hub.aclose()
+    assert (cut.finish_reason, cut.stop_sequence) == ("stop", "ome")
+    assert [call.name for call in cut.tool_calls] == ["get_weather"]
+    with pytest.raises(ValueError, match=r"."):
+        json.loads(cut.tool_calls[0].arguments)
+    for choice in whole:
+        assert choice.finish_reason == "tool_calls"
+        assert [json.loads(call.arguments) for call in choice.tool_calls] == [ARGUMENTS]
+
+
 async def test_the_logprobs_of_its_tokens_are_all_told(tmp_path: Path) -> None:
     hub = scripted_service(tmp_path / "m", [Answer(script("hermes"))])
     await hub.start()

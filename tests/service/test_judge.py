@@ -58,8 +58,9 @@ async def counted(*choices: list[Event]) -> dict[str, int]:
 async def test_each_call_of_each_choice_is_counted_by_what_became_of_it() -> None:
     one = events(("weather", '{"city": "Paris"}'), ("nobody", "{"), ("weather", '{"days": 3}'))
     other = events(("clock", "{}"), ("weather", '{"city": "Par'), reason="length")
-    expected = {"valid": 2, "invalid_arguments": 1, "unknown_tool": 1, "cut_off": 1}
-    assert await counted(one, other) == expected
+    stopped = events(("weather", '{"city": "P'), reason="stop")
+    expected = {"valid": 2, "invalid_arguments": 1, "unknown_tool": 1, "cut_off": 2}
+    assert await counted(one, other, stopped) == expected
 
 
 async def test_a_call_that_was_whole_before_the_room_ended_is_not_cut_off() -> None:

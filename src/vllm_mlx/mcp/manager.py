@@ -84,7 +84,7 @@ class McpManager:
         """The tools that a request asks for: by their names or their servers'; None for all that are there.
 
         Raises:
-            InvalidRequest: there is no such server or tool.
+            InvalidRequest: there is no such server or tool, or the server is disabled.
             Unavailable: the server is not ready; for all tools, none is.
         """
         if wanted is None:
@@ -94,17 +94,10 @@ class McpManager:
             return self.tools()
         chosen: dict[str, OfferedTool] = {}
         for name in wanted:
-            keeper = self._named(name)
-            if keeper is not None:
-                if keeper.health().state != "ready":
-                    raise unavailable([keeper])
-                chosen.update((tool.name, tool) for tool in keeper.offered())
-                continue
             try:
-                keeper, _ = self._find(name)
+                chosen.update((tool.name, tool) for tool in self._meant(name))
             except NotFound as error:
                 raise InvalidRequest(error.message, param="mcp_tools", code=error.code) from None
-            chosen.update((tool.name, tool) for tool in keeper.offered() if tool.name == name)
         return list(chosen.values())
 
     async def execute(
@@ -124,7 +117,7 @@ class McpManager:
             timeout_s, max_bytes: tighter limits than the server's own.
 
         Raises:
-            NotFound: no such server or tool.
+            NotFound: no such server or tool, or the server is disabled.
             InvalidRequest: the arguments do not fit the tool's schema.
             Overloaded: too many calls of this server run already.
             Unavailable: the server is not ready, or was lost in the call.
@@ -207,6 +200,16 @@ class McpManager:
         except (OutOfTime, TimeoutError):
             return "the tool's schema takes too long to hold against them"
 
+    def _meant(self, name: str) -> list[OfferedTool]:
+        """The tools of a server of this name, or the one tool."""
+        keeper = self._named(name)
+        if keeper is None:
+            keeper, _ = self._find(name)
+            return [tool for tool in keeper.offered() if tool.name == name]
+        if keeper.health().state != "ready":
+            raise _missing(keeper)
+        return keeper.offered()
+
     def _find(self, name: str) -> tuple[Keeper, Tool]:
         shown = name if len(name) <= 100 else name[:100] + "..."
         keeper = self._keepers.get(name.partition(SEPARATOR)[0])
@@ -221,7 +224,7 @@ class McpManager:
         if tool is not None:
             return keeper, tool
         if keeper.health().state != "ready":
-            raise unavailable([keeper])
+            raise _missing(keeper)
         raise NotFound(
             f"There is no tool {shown!r}; those of this server are: {listed(keeper.tools)}.",
             param="tool_name",
@@ -233,3 +236,14 @@ class McpManager:
 
     def _named(self, name: str) -> Keeper | None:
         return next((k for k in self._keepers.values() if name in (k.server.name, k.server.prefix)), None)
+
+
+def _missing(keeper: Keeper) -> AppError:
+    """Why a server has no tools now; one that the configuration leaves out will have none later either."""
+    if not keeper.server.disabled:
+        return unavailable([keeper])
+    return NotFound(
+        f"The MCP server {keeper.server.name} is disabled in the configuration.",
+        param="tool_name",
+        code="mcp_server_disabled",
+    )

@@ -60,12 +60,6 @@ class ChoiceStream:
 
     def feed(self, output: TokenOutput) -> list[Event]:
         """What these tokens say; ends with `Finished` if they are the last."""
-        events = self._said(output)
-        for event in events:
-            self._watch.see(event)
-        return events
-
-    def _said(self, output: TokenOutput) -> list[Event]:
         events: list[Event] = []
         # The token that ends the text says nothing itself.
         spoken = output.token_ids[:-1] if output.finish == "stop" else output.token_ids
@@ -96,22 +90,27 @@ class ChoiceStream:
 
     def _read(self, step: StopStep) -> list[Event]:
         if not self._logprobs:
-            return self._parser.feed(step.text)
+            return self._seen(self._parser.feed(step.text))
         shown, self._logprobs = self._logprobs[: step.shown], self._logprobs[step.shown :]
-        return self._parser.feed(step.text, shown)
+        return self._seen(self._parser.feed(step.text, shown))
 
     def _finish(self, reason: FinishReason, text: str = "") -> list[Event]:
-        events = self._parser.feed(text)
+        events = self._seen(self._parser.feed(text))
         events += self._read(self._stops.finish())
-        events += self._parser.finish()
-        if self._only_calls and (reason == "length" or self._stops.matched is not None):
+        events += self._seen(self._parser.finish())
+        stopped = self._stops.matched is not None
+        if self._only_calls and (reason == "length" or stopped):
             events = _without_text(events)
-        if self._stops.matched is not None:
+        if stopped:
             reason = "stop"
-        if reason == "stop" and self._parser.calls:
+        if reason == "stop" and self._parser.calls and not (stopped and self._watch.inside_call):
             reason = "tool_calls"
         self.finished = True
-        events.append(Finished(self.index, reason, self._stops.matched))
+        return events + self._seen([Finished(self.index, reason, self._stops.matched)])
+
+    def _seen(self, events: list[Event]) -> list[Event]:
+        for event in events:
+            self._watch.see(event)
         return events
 
 

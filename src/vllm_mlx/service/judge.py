@@ -54,7 +54,7 @@ class CallJudge:
         Args:
             tool: the one that has this name.
             arguments: None for more than are looked at.
-            cut: the room for output ended before the text did.
+            cut: the text was cut off, by the room for output or a stop string.
         """
         if tool is None:
             self._tell(name, "unknown_tool")
@@ -112,13 +112,23 @@ class CallWatch:
                 if self._size <= MAX_ARGUMENT_CHARS:
                     self._pieces.append(event.arguments)
             case Finished():
-                self._end(cut=event.reason == "length")
+                self._end(cut=event.reason in ("length", "stop"))
+
+    @property
+    def inside_call(self) -> bool:
+        """Whether the arguments of the last call are no JSON so far; longer ones than are looked at count as
+        whole.
+        """
+        arguments = self._arguments()
+        return self._name is not None and arguments is not None and _value(arguments) is None
+
+    def _arguments(self) -> str | None:
+        return "".join(self._pieces) if self._size <= MAX_ARGUMENT_CHARS else None
 
     def _end(self, *, cut: bool) -> None:
         if self._name is None:
             return
-        arguments = "".join(self._pieces) if self._size <= MAX_ARGUMENT_CHARS else None
-        self._judge.take(self._name, self._tools.get(self._name), arguments, cut=cut)
+        self._judge.take(self._name, self._tools.get(self._name), self._arguments(), cut=cut)
         self._name, self._pieces, self._size = None, [], 0
 
 
@@ -132,10 +142,9 @@ def outcome_of(schema: dict[str, Any] | None, arguments: str, *, cut: bool) -> O
         schema: the tool's parameters; None for any object.
         cut: the text was cut off, perhaps inside these arguments.
     """
-    try:
-        value = json.loads(arguments, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return "cut_off" if cut else "invalid_arguments"
+    value = _value(arguments)
+    if value is None and cut:
+        return "cut_off"
     if not isinstance(value, dict):
         return "invalid_arguments"
     if schema is None:
@@ -145,6 +154,14 @@ def outcome_of(schema: dict[str, Any] | None, arguments: str, *, cut: bool) -> O
         return "valid" if checking.argument_error(schema, value) is None else "invalid_arguments"
     except Exception:  # noqa: BLE001  (a schema of a caller's that is none fails in any way it likes)
         return "unchecked"
+
+
+def _value(arguments: str) -> Any:
+    """What the JSON says; None where it is none (or `null`, which no call's arguments are)."""
+    try:
+        return json.loads(arguments, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _no_number(name: str) -> NoReturn:
