@@ -45,6 +45,31 @@ POINT = {"type": "object", "properties": {"x": {"type": "integer"}, "name": {"ty
         ('["1", "2"]', {"type": "array", "items": {"type": "integer"}}, [1, 2]),
         ('{"x": "3", "name": "3", "z": "3"}', POINT, {"x": 3, "name": "3", "z": "3"}),
         ('{"x": ', POINT, '{"x": '),
+        ('{"x": "3", "name": "3"}', {"anyOf": [POINT, {"type": "null"}]}, {"x": 3, "name": "3"}),
+        ('{"x": "3"}', {"allOf": [{"oneOf": [{"$ref": "#/$defs/p"}]}], "$defs": {"p": POINT}}, {"x": 3}),
+        (
+            '{"x": "3", "y": "4"}',
+            {"anyOf": [POINT, {"additionalProperties": {"type": "null"}}]},
+            {"x": 3, "y": "4"},
+        ),
+        ('{"x": "3"}', {"anyOf": [POINT, {"properties": {"x": {"type": "string"}}}]}, {"x": "3"}),
+        ('{"x": "3"}', {"anyOf": [POINT, {"properties": {"x": {"type": "null"}}}]}, {"x": 3}),
+        ('["1"]', {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]}, [1]),
+        (
+            '["1", "2", "3"]',
+            {"prefixItems": [{"type": "integer"}, {}], "items": {"type": "boolean"}},
+            [1, "2", "3"],
+        ),
+        (
+            '["1", "true"]',
+            {"items": [{"type": "integer"}], "additionalItems": {"type": "boolean"}},
+            [1, True],
+        ),
+        (
+            '{"again": {"x": "1"}}',
+            {"properties": {"again": {"$ref": "#"}, "x": {"type": "integer"}}},
+            {"again": {"x": 1}},
+        ),
         ("5", {"$ref": "#/$defs/n", "$defs": {"n": {"type": "integer"}}}, 5),
         ("5", {"$ref": "#/$defs/n", "$defs": {"n": {"$ref": "#/$defs/n"}}}, 5),
         ("5", {"$ref": "elsewhere"}, 5),
@@ -104,6 +129,15 @@ def test_a_long_list_does_not_look_through_a_long_schema_for_each_of_its_values(
     items = {"anyOf": [{"type": "boolean"}] * 20_000 + [{"enum": list(range(20_000))}]}
     text = json.dumps(["3"] * 20_000)
     assert json.loads(Argument({"type": "array", "items": items}).json_text(text)) == [3] * 20_000
+
+
+def test_many_branches_that_lead_to_each_other_are_followed_to_an_end() -> None:
+    links = {
+        f"d{i}": {"anyOf": [{"$ref": f"#/$defs/d{(i + k) % 900}"} for k in (1, 2, 3)]} for i in range(900)
+    }
+    links["d5"]["properties"] = {"x": {"type": "integer"}}  # type: ignore[assignment]
+    tool = {"properties": {"d": {"$ref": "#/$defs/d0"}}, "$defs": links}
+    assert json.loads(Arguments(tool).of("d").json_text('{"x": "3"}')) == {"x": 3}
 
 
 def test_objects_within_objects_know_the_definitions_of_the_tool() -> None:

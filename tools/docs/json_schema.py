@@ -46,7 +46,9 @@ of Unicode. `^` and `$` stand at the ends only. Nothing may have to repeat more 
 
 Properties come in the order of the schema; others follow. Between the marks of JSON there may be one space,
 or a line break and an indent of up to 24 spaces or tabs. A character of a string is written as itself
-where JSON allows that, and escaped where it must be. Whole numbers are written without a fraction.
+where JSON allows that, and escaped where it must be, but never by its number: `\\u0061` would be another way
+to write the name `a`. So only those control characters can be written that have a short escape (`\\n`, `\\t`
+and their like). Whole numbers are written without a fraction.
 
 ## Limits
 

@@ -6,7 +6,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vllm_mlx.core.json_type import json_type
@@ -17,6 +18,7 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can spell but no answer can carry."""
 
 _MAX_DEPTH = 64
+_MAX_PARTS = 256
 _ANYTHING: Schema = {}
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _TYPES = ("null", "boolean", "integer", "number", "array", "object", "string")
@@ -29,11 +31,10 @@ class Argument:
         known: it says something.
     """
 
-    def __init__(self, schema: Schema | None) -> None:
+    def __init__(self, schema: Schema | None, rules: _Rules | None = None) -> None:
         self.known = schema is not None
         self._schema = schema
-        self._rules = _Rules(schema or {})
-        self._items: Argument | None = None
+        self._rules = rules or _Rules(schema or {})
         self._members: Arguments | None = None
 
     @property
@@ -49,17 +50,14 @@ class Argument:
         """Whether the schema says which types there are, and text is none of them."""
         return _no_text(self.types)
 
-    def items(self) -> Argument:
-        """Each item of the value, where that is a list."""
-        if self._items is None:
-            schema = self._schema or _ANYTHING
-            self._items = _part(schema.get("items"), schema)
-        return self._items
+    def item(self, place: int) -> Argument:
+        """One item of the value, where that is a list."""
+        return Argument(self._rules.item(self._schema, place), self._rules)
 
     def members(self) -> Arguments:
         """The members of the value, where that is an object."""
         if self._members is None:
-            self._members = Arguments(self._schema)
+            self._members = Arguments(self._schema, self._rules)
         return self._members
 
     def json_text(self, text: str) -> str:
@@ -92,28 +90,24 @@ class Arguments:
     may write many.
     """
 
-    def __init__(self, schema: Schema | None) -> None:
+    def __init__(self, schema: Schema | None, rules: _Rules | None = None) -> None:
         self._schema = schema if isinstance(schema, Mapping) else None
+        self._rules = rules or _Rules(self._schema or {})
         self._found: dict[int, Argument] = {}
 
     def of(self, key: str) -> Argument:
-        """One argument, with its schema's reference followed."""
-        schema = self._schema
-        member = None if schema is None else _member(schema, key)
-        if schema is None or member is None:
+        """One argument."""
+        member = self._rules.member(self._schema, key)
+        if member is None:
             return _UNTOLD
         found = self._found.get(id(member))
         if found is None:
-            found = self._found[id(member)] = _part(member, schema)
+            found = self._found[id(member)] = Argument(member, self._rules)
         return found
 
     def have_one_without_text(self) -> bool:
         """Whether a property of the schema takes no text."""
-        properties = None if self._schema is None else self._schema.get("properties")
-        if self._schema is None or not isinstance(properties, Mapping):
-            return False
-        rules = _Rules(self._schema)
-        return any(_no_text(rules.types(one)) for one in properties.values() if isinstance(one, Mapping))
+        return any(_no_text(self._rules.types(one)) for one in self._rules.properties(self._schema))
 
 
 class _Rules:
@@ -128,6 +122,8 @@ class _Rules:
         self._followed: dict[int, Schema] = {}
         self._types: dict[int, frozenset[str]] = {}
         self._texts: dict[int, frozenset[str]] = {}
+        self._parts: dict[int, tuple[Schema, ...]] = {}
+        self._unions: dict[tuple[int, ...], Schema] = {}
 
     def followed(self, schema: Schema) -> Schema:
         """The schema behind a chain of references into the tool's own definitions."""
@@ -153,6 +149,44 @@ class _Rules:
             found = self._texts[id(schema)] = texts
         return found
 
+    def member(self, schema: Schema | None, key: str) -> Schema | None:
+        """What is said of a member of an object, by the schema or by a branch of it."""
+        parts = self.parts(schema)
+        named = [part["properties"][key] for part in parts if key in _mapping(part, "properties")]
+        return self._union(named or [part.get("additionalProperties") for part in parts])
+
+    def item(self, schema: Schema | None, place: int) -> Schema | None:
+        """The same of an item of a list."""
+        return self._union([_item(part, place) for part in self.parts(schema)])
+
+    def properties(self, schema: Schema | None) -> Iterator[Schema]:
+        """All that is said of members by their names."""
+        for part in self.parts(schema):
+            yield from (one for one in _mapping(part, "properties").values() if isinstance(one, Mapping))
+
+    def parts(self, schema: Schema | None) -> tuple[Schema, ...]:
+        """The schema and its branches, and theirs: each may say something of what a value holds."""
+        if schema is None:
+            return ()
+        schema = self.followed(schema)
+        found = self._parts.get(id(schema))
+        if found is None:
+            parts, pending = dict[int, Schema](), deque((schema,))
+            while pending and len(parts) < _MAX_PARTS:
+                part = self.followed(pending.popleft())
+                if id(part) not in parts:
+                    parts[id(part)] = part
+                    pending += _branches(part)
+            found = self._parts[id(schema)] = tuple(parts.values())
+        return found
+
+    def _union(self, schemas: Sequence[object]) -> Schema | None:
+        """One schema for what several places say; what allows a text in one of them may be a text."""
+        told = {id(one): one for one in schemas if isinstance(one, Mapping)}
+        if len(told) < 2:
+            return next(iter(told.values()), None)
+        return self._unions.setdefault(tuple(told), {"anyOf": list(told.values())})
+
     def _told_types(self, schema: Schema, depth: int) -> frozenset[str]:
         if depth > _MAX_DEPTH:
             return frozenset()
@@ -164,11 +198,8 @@ class _Rules:
         if values := _enum(schema):
             return frozenset().union(*map(_types_of, values))
         types: set[str] = set()
-        for keyword in ("anyOf", "oneOf", "allOf"):
-            branches = schema.get(keyword)
-            for branch in branches if isinstance(branches, list) else ():
-                if isinstance(branch, Mapping):
-                    types |= self.types(branch, depth + 1)
+        for branch in _branches(schema):
+            types |= self.types(branch, depth + 1)
         by_keyword = {"object"} if "properties" in schema else {"array"} if "items" in schema else ()
         return frozenset(types or by_keyword)
 
@@ -187,29 +218,35 @@ def _typed(value: Any, schema: Schema | None, rules: _Rules, depth: int, *, oute
             return value
         value = _from_text(value, types or frozenset(_TYPES), rules.texts(schema))
     if isinstance(value, list):
-        items = schema.get("items")
-        items = items if isinstance(items, Mapping) else None
-        return [_typed(one, items, rules, depth + 1) for one in value]
+        return [_typed(one, rules.item(schema, place), rules, depth + 1) for place, one in enumerate(value)]
     if isinstance(value, dict):
-        return {key: _typed(one, _member(schema, key), rules, depth + 1) for key, one in value.items()}
+        return {key: _typed(one, rules.member(schema, key), rules, depth + 1) for key, one in value.items()}
     return value
 
 
-def _part(found: object, schema: Schema) -> Argument:
-    """What a part of the schema says, with its reference followed."""
-    if not isinstance(found, Mapping):
-        return _UNTOLD
-    # A definition stands beside `properties`, so each part takes them along.
-    definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
-    return Argument({**definitions, **_followed(found, schema)})
+def _branches(schema: Schema) -> list[Schema]:
+    lists = [schema.get(keyword) for keyword in ("anyOf", "oneOf", "allOf")]
+    return [
+        one
+        for branches in lists
+        if isinstance(branches, list)
+        for one in branches
+        if isinstance(one, Mapping)
+    ]
 
 
-def _member(schema: Schema, key: str) -> Schema | None:
-    properties = schema.get("properties")
-    found = properties.get(key) if isinstance(properties, Mapping) else None
-    if found is None:
-        found = schema.get("additionalProperties")
-    return found if isinstance(found, Mapping) else None
+def _mapping(schema: Schema, keyword: str) -> Schema:
+    found = schema.get(keyword)
+    return found if isinstance(found, Mapping) else _ANYTHING
+
+
+def _item(schema: Schema, place: int) -> object:
+    """What one schema says of an item; older drafts have a list in `items`."""
+    items = schema.get("items")
+    first = items if isinstance(items, list) else schema.get("prefixItems")
+    if isinstance(first, list) and place < len(first):
+        return first[place]
+    return schema.get("additionalItems") if isinstance(items, list) else items
 
 
 def _no_text(types: frozenset[str]) -> bool:
@@ -287,10 +324,10 @@ def _enum(schema: Schema) -> list[Any]:
 def _followed(schema: Schema, root: Schema) -> Schema:
     for _ in range(_MAX_DEPTH):
         reference = schema.get("$ref")
-        if not isinstance(reference, str) or not reference.startswith("#/"):
+        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             return schema
         found: Any = root
-        for part in reference[2:].split("/"):
+        for part in reference.split("/")[1:]:
             found = found.get(part) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):
             return _ANYTHING

@@ -15,6 +15,10 @@ SpecialId = Callable[[str], int | None]
 WHITESPACE = r" |\n[ \t]{0,24}"
 """Between the marks of JSON: one space, or a line break with an indent. More would be room to never end."""
 
+ESCAPES = 'nrbtf\\"'
+"""What may follow a backslash in JSON. Not `u`: `"\\u0061"` is the name `a`, and what a schema says of a name
+is looked up by how it is written. So a control character without a short escape cannot be written at all."""
+
 ANY_TEXT = "/(?s:.*)/"
 
 _TAG = re.compile(f"({TAG})")
@@ -61,7 +65,7 @@ def json_value(schema: dict[str, Any] | bool) -> str:
     """JSON valid against a plain schema."""
     if not isinstance(schema, dict):
         schema = {} if schema else {"not": {}}
-    options = {"x-guidance": {"whitespace_pattern": WHITESPACE}}
+    options = {"x-guidance": {"whitespace_pattern": WHITESPACE, "json_allowed_escapes": ESCAPES}}
     return "%json " + json.dumps(schema | options, ensure_ascii=False)
 
 

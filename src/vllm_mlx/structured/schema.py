@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
@@ -36,6 +37,8 @@ MAX_EXACT = 2**53
 
 _WIDEST = 2.0**63 - 1024
 """The largest double below 2^63: the library's integers have 64 bits."""
+_UNWRITABLE = re.compile(r"[\x00-\x07\x0b\x0e-\x1f\x7f]")
+"""See `lark.ESCAPES`."""
 _TYPES = ("null", "boolean", "number", "integer", "string", "array", "object")
 
 Schema = dict[str, Any] | bool
@@ -199,7 +202,11 @@ class _Reader:
         self._values += len(value)
         if self._values > MAX_ENUM_VALUES:
             raise _wrong(where, f"a schema may list at most {MAX_ENUM_VALUES} values")
-        plain["enum"] = value if _are_texts(value) else [self._literal(item, where) for item in value]
+        if _are_texts(value):
+            _check_writable("".join(value), where)
+            plain["enum"] = value
+        else:
+            plain["enum"] = [self._literal(item, where) for item in value]
 
     def const(self, plain: dict[str, Any], given: dict[str, Any], where: str, value: Any) -> None:
         plain["const"] = self._literal(value, where)
@@ -221,6 +228,8 @@ class _Reader:
             if not abs(value) <= MAX_EXACT:
                 raise _wrong(where, f"numbers must lie within {MAX_EXACT}, where doubles are exact")
             return int(value) if value == int(value) else value
+        if isinstance(value, str):
+            _check_writable(value, where)
         return value
 
     def all_of(self, plain: dict[str, Any], given: dict[str, Any], where: str, value: Any) -> None:
@@ -462,6 +471,11 @@ def _inward(value: float, where: str, *, upper: bool) -> float:
     if abs(near) > _WIDEST:
         raise _wrong(where, f"must lie within {int(_WIDEST)}")
     return int(near) if near == int(near) else near
+
+
+def _check_writable(text: str, where: str) -> None:
+    if _UNWRITABLE.search(text):
+        raise _wrong(where, "holds a control character that has no short escape in JSON; none can be written")
 
 
 def _escape(name: str) -> str:

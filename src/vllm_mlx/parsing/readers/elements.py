@@ -83,8 +83,8 @@ def _value(element: _Element, wanted: Argument) -> str:
     if element.text.strip():
         raise _NoElements  # words beside elements would be lost
     if all(one.key == _ITEM for one in element.inner) and ("array" in types or "object" not in types):
-        item = wanted.items()
-        return f"[{', '.join(_value(one, item) for one in element.inner)}]"
+        items = (_value(one, wanted.item(place)) for place, one in enumerate(element.inner))
+        return f"[{', '.join(items)}]"
     inside = wanted.members()
     members = {one.key: _value(one, inside.of(one.key)) for one in element.inner}
     if len(members) < len(element.inner):

@@ -58,8 +58,9 @@ def read_xml_call(source: Source, sink: CallSink, syntax: XmlCalls, closing: Seq
         sink.write(f"{opening}{json.dumps(key, ensure_ascii=False)}: ")
         opening = ", "
         wanted = arguments.of(key)
-        told = bool(syntax.after_json_key)
-        text = _attributes(syntax.after_key) in attributes if told else wanted.only_text()
+        text = wanted.only_text()
+        if syntax.after_json_key:  # the model says which it is, but the tool may take none
+            text = _attributes(syntax.after_key) in attributes and not wanted.takes_no_text()
         if syntax.inner_mark and not text:
             sink.write((yield from read_element(source, syntax.inner_mark, key, wanted)))
         else:
