@@ -1,4 +1,4 @@
-"""Nine tasks with tools, each through every dialect, streamed and whole, with thoughts and without.
+"""Nine tasks with tools in two formats, through every dialect, streamed and whole, thinking and not.
 
 The script answers a result only as the tool gives it for the right arguments, so an argument that is lost or
 changed on the way ends the task.
@@ -6,7 +6,6 @@ changed on the way ends the task.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,12 @@ from tests.e2e.talks import TALKS, Call, Result, Schema
 from tests.fakes.scripted import Answer, scripted_service
 from tests.limits import LIMIT_S
 
+from vllm_mlx.config import ModelConfig
+from vllm_mlx.parsing.registry import FORMATS
+from vllm_mlx.parsing.write import write_calls
+
+FAMILIES = ("hermes", "qwen3_coder")
+"""One writes arguments as JSON, the other as plain text."""
 THOUGHT = "I look at what I have."
 FAULT = "no such place: Atlantis"
 
@@ -136,14 +141,14 @@ TASKS = {
 }
 
 
-def script() -> list[Answer]:
+def script(family: str) -> list[Answer]:
     """Later turns first, for their prompts hold the earlier ones; a closed thought tells not to think."""
+    syntax = FORMATS.get(family).calls[0]
     answers = []
     for each in TASKS.values():
         for said in reversed(each.turns):
-            calls = [json.dumps({"name": name, "arguments": given}) for name, given in said.calls]
-            tagged = [f"<tool_call>\n{call}\n</tool_call>" for call in calls]
-            written = "\n".join([*([said.text] if said.text else []), *tagged])
+            calls = [write_calls(syntax, said.calls)] if said.calls else []
+            written = "\n".join([*([said.text] if said.text else []), *calls])
             answers += [
                 Answer(written, when=(*said.when, "</think>")),
                 Answer(f"<think>\n{said.thought}\n</think>\n\n{written}", when=said.when),
@@ -151,9 +156,11 @@ def script() -> list[Answer]:
     return answers
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with in_thread(scripted_service(tmp_path_factory.mktemp("suite") / "model", script())) as address:
+@pytest.fixture(scope="module", params=FAMILIES)
+def url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("suite") / "model"
+    settings = ModelConfig(model=str(folder), tool_call_parser=request.param)
+    with in_thread(scripted_service(folder, script(request.param), model=settings)) as address:
         yield address
 
 
@@ -168,7 +175,7 @@ def clients(url: str) -> Iterator[dict[str, Any]]:
         yield {"chat": sdk, "responses": sdk, "messages": claude}
 
 
-@pytest.mark.requirement(33, 34, 38, 39, 67, 68, 78)
+@pytest.mark.requirement(33, 34, 38, 39, 67, 68, 76, 78, 115)
 @pytest.mark.parametrize("thinking", [False, True], ids=["quiet", "thinking"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("dialect", TALKS)

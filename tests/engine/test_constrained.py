@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import re
@@ -28,6 +29,7 @@ from vllm_mlx.engine.wire import Abort, EngineRequest, TokenOutput
 from vllm_mlx.runners.base import PendingStep, StepPlan, do_nothing
 from vllm_mlx.structured import filling
 from vllm_mlx.structured.compiling import Grammars, grammars_of
+from vllm_mlx.structured.gate import Gate
 
 WORD = "start: /[a-z]{5}/"
 LIST = 'start: "[" (/[0-9]/ ("," /[0-9]/)*)? "]"'
@@ -108,6 +110,29 @@ def test_a_bound_row_that_is_preempted_goes_on_in_its_grammar() -> None:
         assert d.scheduler.stats().preemptions == 1
         assert by_itself(request) == [(d.ids(), "stop")]
         assert re.fullmatch("[a-z]{5}", letters(d.ids()))
+
+
+def gates() -> list[Gate]:
+    """All that there are."""
+    return [one for one in gc.get_objects() if isinstance(one, Gate)]
+
+
+def test_a_request_that_is_over_holds_no_grammar_until_someone_collects_it() -> None:
+    d = driver()
+    gc.collect()
+    gc.disable()
+    try:
+        d.submit(make_request("whole", grammar=WORD, max_tokens=9, n=2))
+        d.submit(make_request("cut", grammar=WORD, max_tokens=2))
+        d.submit(make_request("stuck", grammar=STUCK, max_tokens=9))
+        d.submit(make_request("aborted", grammar=WORD, max_tokens=9))
+        while not gates():
+            d.step()
+        d.abort("aborted")
+        d.run()
+        assert not gates()
+    finally:
+        gc.enable()
 
 
 def test_a_row_that_can_say_nothing_any_more_ends_alone() -> None:

@@ -142,3 +142,23 @@ async def test_a_budget_for_thoughts_has_the_names_of_other_servers(
 ) -> None:
     await chat(client, service, **{name: 7})
     assert service.requests[-1].thinking_budget == 7
+    answer = await client.post("/v1/responses", json={"input": "hi", name: 8})
+    assert (answer.status_code, service.requests[-1].thinking_budget) == (200, 8)
+    message = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, name: 8}
+    refused = await client.post("/v1/messages", json=message)
+    assert refused.status_code == 400
+    assert "thinking.budget_tokens" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["guided_json_object", "ebnf", "guided_grammar", "structured_outputs"])
+async def test_a_form_in_the_words_of_another_api_is_refused_with_the_right_place(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    message = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+    for path, body, place in (
+        ("/v1/responses", {"input": "hi"}, "text.format"),
+        ("/v1/messages", message, "output_config.format"),
+    ):
+        refused = await client.post(path, json={**body, name: True})
+        assert refused.status_code == 400
+        assert place in refused.json()["error"]["message"]

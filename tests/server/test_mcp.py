@@ -67,6 +67,13 @@ def named(name: str) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name}}
 
 
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    return {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": mode, "tools": [named(name) for name in names]},
+    }
+
+
 async def test_servers_and_tools_are_listed() -> None:
     async with client(FakeToolService({"t": "x"})) as http:
         (server,) = (await http.get("/v1/mcp/servers")).json()["servers"]
@@ -378,6 +385,11 @@ async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(choice: Any
         ({"tool_choice": named("box__t")}, 200, {"box__t"}),
         ({"tool_choice": named("mine"), "tools": [MINE]}, 200, {"mine"}),
         ({"tool_choice": "required", "tools": [MINE]}, 200, {"mine", "box__t"}),
+        ({"tool_choice": allowed("required", "box__t"), "tools": [MINE]}, 200, {"box__t"}),
+        ({"tool_choice": allowed("required", "mine"), "tools": [MINE]}, 200, {"mine"}),
+        ({"tool_choice": allowed("auto", "mine", "box__t"), "tools": [MINE]}, 200, {"mine", "box__t"}),
+        ({"tool_choice": allowed("auto", "box__u"), "tools": [MINE]}, 400, set()),
+        ({"tool_choice": allowed("auto", "box__t"), "tools": [MINE], "mcp_tools": False}, 400, set()),
         ({"tool_choice": named("box__u")}, 400, set()),
         ({"tool_choice": "required", "mcp_tools": False}, 400, set()),
         ({"tool_choice": named("box__t"), "n": 2}, 400, set()),

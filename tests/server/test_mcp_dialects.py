@@ -229,6 +229,23 @@ async def test_a_tool_of_a_server_may_be_the_one_that_must_be_called(
         assert "box__u" in json.dumps(refused.json()["error"])
 
 
+async def test_the_tools_that_are_left_to_a_response_may_be_a_servers() -> None:
+    service = model()
+    mine = {"type": "function", "name": "mine"}
+    both = [{**mine, "name": name} for name in ("box__t", "box__fails")]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": both}
+    asked = {**RESPONSES, "mcp_tools": True, "tools": [mine], "tool_choice": choice}
+    async with client(service) as http:
+        assert (await http.post("/v1/responses", json=asked)).status_code == 200
+        chats = [request.input for request in service.requests]
+        assert [{tool.name for tool in chat.tools} for chat in chats] == [{"box__t", "box__fails"}] * 2  # type: ignore[union-attr]
+        assert chats[0].tool_choice.mode == "required"  # type: ignore[union-attr]
+        choice["tools"] = [{**mine, "name": "box__u"}]
+        refused = await http.post("/v1/responses", json=asked)
+        assert refused.status_code == 400
+        assert "box__u" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [

@@ -6,10 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.fakes.scripted import Answer, scripted_service
 
 from vllm_mlx.config import ModelConfig
+from vllm_mlx.core.constraints import JsonSchema
 from vllm_mlx.core.events import Finished, TextDelta
 from vllm_mlx.core.messages import Message, Text
 from vllm_mlx.core.requests import ChatInput, GenerateRequest
@@ -17,6 +19,7 @@ from vllm_mlx.core.results import ChoiceResult, fold
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
 from vllm_mlx.parsing.registry import FORMATS
+from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.service.hub import Hub
 
@@ -76,6 +79,46 @@ async def test_a_forced_call_is_never_shown_as_text_wherever_it_is_cut_off(tmp_p
     begun = [choice.text for choice in free if not choice.tool_calls]
     assert begun
     assert all(said and text.startswith(said.strip("\ufffd\n")) for said in begun)
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_call_in_the_place_of_a_form_is_no_text_of_that_form_wherever_it_is_cut_off(
+    tmp_path: Path, name: str
+) -> None:
+    marked = bool(OutputParser(FORMATS.get(name), tools=TOOLS).begins_marked_call(script(name)))
+    settings = ModelConfig(model=str(tmp_path / "m"), tool_call_parser=name, reasoning_parser="plain")
+    hub = scripted_service(tmp_path / "m", [Answer(script(name))], model=settings)
+    form = JsonSchema({"type": "object", "properties": {"a": {"type": "integer"}}})
+
+    async def of_form(most: int) -> ChoiceResult:
+        asked = msgspec.structs.replace(request("auto", max_tokens=most), constraint=form)
+        return (await fold(hub.generate(asked))).choices[0]
+
+    await hub.start()
+    try:
+        cuts = range(1, await length(hub), 3)
+        cut = await asyncio.gather(*(of_form(most) for most in cuts))
+    finally:
+        await hub.aclose()
+    assert any(choice.tool_calls for choice in cut)
+    # What nothing marks could be the form's as well.
+    assert {choice.text for choice in cut} == {""} or not marked
+
+
+async def test_a_form_that_is_cut_off_is_shown(tmp_path: Path) -> None:
+    text = '{"a": "<tool_call>"}'
+    hub = scripted_service(tmp_path / "m", [Answer(text)])
+    await hub.start()
+    try:
+        for most in range(1, 12):
+            asked = msgspec.structs.replace(
+                request("auto", max_tokens=most), constraint=JsonSchema({"type": "object"})
+            )
+            (choice,) = (await fold(hub.generate(asked))).choices
+            assert choice.text
+            assert text.startswith(choice.text)
+    finally:
+        await hub.aclose()
 
 
 async def test_a_stop_string_in_its_markup_leaves_no_text_either(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.scripted import Answer, scripted_service
 
+from vllm_mlx.config import ModelConfig
 from vllm_mlx.core.constraints import Regex
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.messages import Message, Text
@@ -28,8 +29,10 @@ def asking(prompt: str = "think", **more: object) -> GenerateRequest:
     return GenerateRequest(**{"input": chat, "sampling": sampling, **more})
 
 
-async def answer(folder: Path, *requests: GenerateRequest) -> list[GenerationResult]:
-    hub: Hub = scripted_service(folder, SCRIPT)
+async def answer(
+    folder: Path, *requests: GenerateRequest, settings: ModelConfig | None = None
+) -> list[GenerationResult]:
+    hub: Hub = scripted_service(folder, SCRIPT, model=settings)
     await hub.start()
     try:
         return [await fold(hub.generate(request)) for request in requests]
@@ -45,13 +48,19 @@ def parts(result: GenerationResult) -> tuple[str, str, int]:
 async def test_a_thought_is_closed_after_as_many_tokens_as_the_budget_has(tmp_path: Path) -> None:
     asked = [asking(thinking_budget=budget) for budget in (4, 0, 10, 1000)]
     cut, none, just, ample = [parts(result) for result in await answer(tmp_path / "m", *asked)]
-    free = ("abcdefghij", "the answer")
-    assert cut[0] == "abcd"
-    assert cut[1].endswith("answer")
-    # The line break before the tag is written inside the thought.
-    assert none[0] == ""
-    assert none[1].endswith("answer")
-    assert (just[0], ample[:2]) == ("abcdefghij", free)
+    # The scripted model goes on by the number of its tokens, also of those that were written for it.
+    assert cut == ("abcd", "ij</think>the answer", 6)
+    assert none == ("", "!abcdefghij</think>the answer", 0)
+    assert just == ("abcdefghij", " answer", 12)
+    assert ample == ("abcdefghij", "the answer", 11)
+
+
+async def test_the_command_line_gives_a_budget_to_requests_that_say_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    settings = ModelConfig(model=str(folder), default_thinking_token_budget=4)
+    silent, own = await answer(folder, asking(), asking(thinking_budget=1000), settings=settings)
+    assert parts(silent) == ("abcd", "ij</think>the answer", 6)
+    assert parts(own) == ("abcdefghij", "the answer", 11)
 
 
 async def test_without_a_budget_nothing_is_closed_and_a_prompt_without_thought_is_left_alone(

@@ -36,6 +36,7 @@ from vllm_mlx.core.messages import Message, Reasoning, Text, ToolCall, ToolResul
 from vllm_mlx.core.requests import ChatInput, GenerateRequest, TextInput
 from vllm_mlx.core.sampling import SamplingParams
 from vllm_mlx.core.tools import ToolChoice, ToolSpec
+from vllm_mlx.mcp.config import BadMcpConfig
 from vllm_mlx.service.build import build_tool_loop
 from vllm_mlx.service.tool_loop import MAX_CALLS_A_TURN, LoopLimits, ToolLoop
 
@@ -132,6 +133,14 @@ async def test_tokens_are_summed_over_the_turns_and_time_runs_from_the_first() -
     assert (done.usage.cached_tokens, done.usage.reasoning_tokens) == (6, 2)
     assert done.timings.time_to_first_token_ms == 12.5
     assert done.timings.generation_time_ms == pytest.approx(2000 - 12.5)
+
+
+async def test_what_a_cache_mark_newly_covers_adds_up_over_the_turns() -> None:
+    first = [*call("box__t")[:-1], completed(2, prompt_tokens=100, cached=10, marked=80)]
+    second = [*SAY[:-1], completed(3, prompt_tokens=150, cached=140, marked=80)]
+    events = await play(Turns(first, second), FakeToolService({"t": "x"}))
+    (done,) = [event for event in events if isinstance(event, Completed)]
+    assert done.usage.marked_tokens - done.usage.cached_tokens == 70
 
 
 async def test_calls_of_one_turn_run_side_by_side_and_go_back_in_order() -> None:
@@ -440,3 +449,5 @@ async def test_the_settings_reach_the_loop(tmp_path: Path) -> None:
     assert [event.text for event in events if isinstance(event, ToolRunFinished)] == ["hi"]
     assert ToolRunsStopped(0, "turns") in events
     assert build_tool_loop(McpConfig(), {}) is None
+    with pytest.raises(BadMcpConfig, match="--mcp-auto-execute needs --mcp-config"):
+        build_tool_loop(McpConfig(mcp_auto_execute=True), {})

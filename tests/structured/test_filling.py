@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.fakes.chat_tokenizer import save_text_side
 from tests.limits import LIMIT_S
 
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.core.errors import InvalidGrammar, Overloaded
+from vllm_mlx.core.errors import InternalError, InvalidGrammar, Overloaded
 from vllm_mlx.structured import filling
 from vllm_mlx.structured.filling import MaskFiller
 from vllm_mlx.structured.gate import Gate
@@ -317,6 +317,7 @@ def test_however_late_masks_are_what_is_told_of_them_is_true(
             tokens = {i: said[i][step] for i in going}
             with monkeypatch.context() as patch:
                 patch.setattr(filling, "FILL_S", patience_s)
+                patch.setattr(filling, "WRITE_S", 0.01)
                 with masks.looking_ahead(going, lambda tokens=tokens: tokens) as begin:  # type: ignore[misc]
                     begin()
             for i, gate in going.items():
@@ -330,6 +331,65 @@ def test_however_late_masks_are_what_is_told_of_them_is_true(
                 if i not in failed and not expected[i].finished:
                     assert bits == mask(expected[i])
     masks.close()
+
+
+class NoThread(threading.Thread):
+    """What a system gives that has no more."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+class Unwell(Slow):
+    """Breaks at each mask."""
+
+    def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
+        words[:] = 1  # of whatever is there, nothing can be believed
+        raise ValueError("the library is unwell")
+
+
+def made_once() -> Callable[[], Slow]:
+    """Workers that cannot be made the first time."""
+    left = iter([ValueError("no memory")])
+
+    def made() -> Slow:
+        error = next(left, None)
+        if error is not None:
+            raise error
+        return Slow(threading.Event(), None)
+
+    return made
+
+
+@pytest.mark.parametrize("fault", ["workers break", "workers cannot be made", "no thread"])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_masks_that_cannot_be_made_end_their_rows_and_hang_nobody(
+    compiler: Compiler, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, fault: str, *, ahead: bool
+) -> None:
+    opens, digit = ids(tokenizer, "[1")
+    gates = {i: Gate(after(compiler, [opens]), None) for i in range(2)}
+    making = {"workers break": lambda: Unwell(threading.Event(), None), "workers cannot be made": made_once()}
+    filler = MaskFiller(NARROW, making.get(fault, lambda: Slow(threading.Event(), None)))
+    matchers = [cast("GrammarMatcher", gate.next_taker) for gate in gates.values()]
+    if fault == "no thread":
+        monkeypatch.setattr(filling, "Thread", NoThread)
+    if ahead:
+        filler.look_ahead(gates, lambda: {0: digit, 1: digit})
+        filler.settle()
+        for matcher in matchers:
+            matcher.take(digit)
+            assert matcher.allows(*ids(tokenizer, ","))
+        failed = [matcher.reached and matcher.reached.failed for matcher in matchers]
+        # Where nobody could look ahead, the step itself will ask.
+        assert all(isinstance(each, InternalError) for each in failed) or fault != "workers break"
+    else:
+        failed = list(filler.fill(matchers).failed.values())
+        assert [type(each) for each in failed] == [InternalError] * 2
+    monkeypatch.undo()
+    if fault != "workers break":
+        again = filler.fill(matchers)
+        assert (again.failed, again.words.tolist()) == ({}, [[7] * 4] * 2)
+    filler.close()
 
 
 def test_a_filler_that_is_forgotten_leaves_no_thread_behind(matcher: GrammarMatcher) -> None:

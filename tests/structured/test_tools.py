@@ -369,8 +369,16 @@ def test_only_a_strict_tool_is_refused_for_its_schema() -> None:
 
 
 @pytest.mark.requirement(63)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_a_tool_without_parameters_takes_none(name: str) -> None:
+    text = grammar(name, (ToolSpec("f"),), REQUIRED)
+    assert accepts(text, written(name, [("f", {})]))
+    assert not accepts(text, written(name, [("f", {"a": 1})]))
+
+
+@pytest.mark.requirement(63)
 def test_arguments_are_an_object_whatever_the_schema_says() -> None:
-    for parameters in (None, {}, {"type": "object"}, {"$ref": "#/$defs/a", "$defs": {"a": {}}}):
+    for parameters in ({}, {"type": "object"}, {"$ref": "#/$defs/a", "$defs": {"a": {}}}):
         text = grammar("hermes", (ToolSpec("f", parameters=parameters),), REQUIRED)
         assert accepts(text, written("hermes", [("f", {"a": 1})]))
         assert not accepts(text, '<tool_call>\n{"name": "f", "arguments": 5}\n</tool_call>')

@@ -17,7 +17,13 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class ToolChoice(msgspec.Struct, frozen=True):
-    """`auto`, `none`, `required`, or `named` with the function's name."""
+    """`auto`, `none`, `required`, or `named` with the function's name.
+
+    Attributes:
+        allowed: the only tools that the request leaves to the model, where others than its own may come; None
+            for all.
+    """
 
     mode: Literal["auto", "none", "required", "named"] = "auto"
     name: str | None = None
+    allowed: tuple[str, ...] | None = None

@@ -456,6 +456,7 @@ class Scheduler:
         elif seq.status is Status.WAITING:
             self._waiting.remove(seq)
         seq.status = Status.ENDED
+        seq.gate = None  # its grammar may hold tens of MB, and request and choices hold each other
 
     def _preempt(self, seq: Sequence) -> None:
         """Take a running sequence's blocks; it resumes from its tokens."""

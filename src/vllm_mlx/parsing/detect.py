@@ -65,7 +65,8 @@ def choose_format(
     """The detected format, with the parts that the command line names put in their place.
 
     Raises:
-        InvalidSetting: no format has a name that is given, or it has no thoughts to tell apart.
+        InvalidSetting: no format has a name that is given, it has no thoughts to tell apart, or the format of
+            the calls has its own way to tell them.
     """
     detected = detect_format(template, model_type)
     fmt, by = detected
@@ -77,13 +78,19 @@ def choose_format(
             thinker, thinks_by = fmt, by
     if reasoning_parser != AUTO:
         thinker, thinks_by = _thinker(reasoning_parser), "flag"
+        if fmt.channels and thinker is not fmt:
+            own = f"auto or {fmt.name}" if fmt.reasoning else "auto"
+            raise InvalidSetting(
+                "reasoning_parser",
+                f"must be {own} beside calls of {fmt.name}, where channels part the answer",
+            )
     joined = fmt
     if thinker is not fmt:
         joined = msgspec.structs.replace(
             fmt,
             reasoning=thinker.reasoning,
-            # Harmony's thoughts are channels; other families' calls are found beside them.
             channels=fmt.channels or thinker.channels,
+            # Other families' calls are found beside those of channels.
             calls=fmt.calls if fmt.channels or not thinker.channels else (thinker.calls[0], *fmt.calls),
             dropped=tuple(dict.fromkeys((*fmt.dropped, *thinker.dropped))),
         )

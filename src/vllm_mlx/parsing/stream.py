@@ -112,6 +112,15 @@ class OutputParser:
             self._events.append(self._voice.event(self._choice, "", self._take_logprobs()))
         return self._take()
 
+    @property
+    def answering(self) -> bool:
+        """Whether some of the answer's text was told."""
+        return self._answer.said
+
+    def begins_marked_call(self, text: str) -> bool:
+        """Whether so begins a call with a mark, or its mark."""
+        return bool(text) and any(text.startswith(tag) or tag.startswith(text) for tag in self._by_trigger)
+
     # The sink that the readers of calls tell.
 
     def knows(self, name: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import AliasChoices, Field
+
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """Every word of the vendors, least first."""
 
@@ -16,11 +18,34 @@ _FORMS = (
     "guided_regex",
     "guided_choice",
     "guided_grammar",
+    "guided_json_object",
     "grammar",
     "json_schema",
     "regex",
+    "ebnf",
 )
 """Chat completions' names for the form of an answer."""
+
+
+_BUDGETS = ("thinking_token_budget", "thinking_budget", "max_thinking_tokens")
+
+
+def thinking_budget_field() -> Any:
+    """OpenAI's dialects have none of their own; these are the names that other servers gave it."""
+    return Field(
+        None,
+        description=f"after so many tokens a thought is closed; also {', '.join(_BUDGETS[1:])}",
+        validation_alias=AliasChoices(*_BUDGETS),
+    )
+
+
+def budgets_elsewhere(here: str) -> dict[str, str]:
+    """Why those names are refused.
+
+    Args:
+        here: where this dialect has the budget.
+    """
+    return dict.fromkeys(_BUDGETS, f"is a field of OpenAI's APIs; here the budget is {here}")
 
 
 def told_effort(effort: Effort) -> str:

@@ -21,7 +21,7 @@ from vllm_mlx.engine.client import EngineClient
 from vllm_mlx.engine.engine import InProcessEngine
 from vllm_mlx.engine.frames import Launch
 from vllm_mlx.engine.process import ProcessEngine
-from vllm_mlx.mcp.config import read_config
+from vllm_mlx.mcp.config import BadMcpConfig, read_config
 from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import made_at, resolve_model
@@ -165,9 +165,11 @@ def build_tool_loop(
     """The tools of the configured MCP servers; None without a configuration, and nothing is imported then.
 
     Raises:
-        BadMcpConfig: the file cannot be used.
+        BadMcpConfig: the file cannot be used, or is missing where tools shall always be offered.
     """
     if config.mcp_config is None:
+        if config.mcp_auto_execute:
+            raise BadMcpConfig("--mcp-auto-execute needs --mcp-config, the file with the servers")
         return None
     servers = read_config(Path(config.mcp_config).expanduser(), environment)
     limits = LoopLimits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -14,13 +15,15 @@ from vllm_mlx.parsing.stops import StopMatcher, StopStep
 from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.service.judge import CallWatch
 
+BoundTo = Literal["nothing", "calls", "form or calls"]
+
 
 class ChoiceStream:
     """The text side of one choice. Synchronous, and alone with its state.
 
     Args:
-        only_calls: a grammar makes all of the answer calls. The markup of one that is cut off before its name
-            is told is then no answer of the model's, and is not shown as one.
+        bound_to: what a grammar makes of the answer. Where that is calls, the markup of one that is cut off
+            before its name is told is no answer of the model's, and is not shown as one.
 
     Attributes:
         index: which choice it is.
@@ -41,14 +44,14 @@ class ChoiceStream:
         watch: CallWatch,
         *,
         choice: int,
-        only_calls: bool = False,
+        bound_to: BoundTo = "nothing",
     ) -> None:
         self._tokenizer = tokenizer
         self._detokenizer = detokenizer
         self._parser = parser
         self._stops = StopMatcher(stop)
         self._watch = watch
-        self._only_calls = only_calls
+        self._bound_to = bound_to
         self.index = choice
         self._logprobs: list[TokenLogprob] = []
         self.started = False
@@ -95,11 +98,12 @@ class ChoiceStream:
         return self._seen(self._parser.feed(step.text, shown))
 
     def _finish(self, reason: FinishReason, text: str = "") -> list[Event]:
+        answering = self._parser.answering
         events = self._seen(self._parser.feed(text))
         events += self._read(self._stops.finish())
         events += self._seen(self._parser.finish())
         stopped = self._stops.matched is not None
-        if self._only_calls and (reason == "length" or stopped):
+        if (stopped or reason == "length") and self._is_markup(events, answering=answering):
             events = _without_text(events)
         if stopped:
             reason = "stop"
@@ -108,10 +112,21 @@ class ChoiceStream:
         self.finished = True
         return events + self._seen([Finished(self.index, reason, self._stops.matched)])
 
+    def _is_markup(self, ending: Sequence[Event], *, answering: bool) -> bool:
+        """Whether the text that a cut-off answer ends in is that of calls."""
+        if self._bound_to == "form or calls" and not answering:
+            return bool(self._parser.calls) or self._parser.begins_marked_call(_text(ending))
+        return self._bound_to == "calls"
+
     def _seen(self, events: list[Event]) -> list[Event]:
         for event in events:
             self._watch.see(event)
         return events
+
+
+def _text(events: Sequence[Event]) -> str:
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    return text.lstrip().rstrip("\ufffd")  # the last character may be cut off too
 
 
 def _without_text(events: Sequence[Event]) -> list[Event]:

@@ -16,7 +16,7 @@ from vllm_mlx.core.tools import ToolSpec
 from vllm_mlx.engine.wire import EngineRequest, TokenOutput
 from vllm_mlx.parsing.formats.plain import FORMAT as PLAIN
 from vllm_mlx.parsing.stream import OutputParser
-from vllm_mlx.service.choice import ChoiceStream, named_logprobs
+from vllm_mlx.service.choice import BoundTo, ChoiceStream, named_logprobs
 from vllm_mlx.service.defaults import engine_request
 from vllm_mlx.service.loaded import LoadedModel
 from vllm_mlx.service.prompt import Prompt
@@ -118,8 +118,15 @@ def _choice_stream(
         sent.sampling.stop,
         model.judge.watch(_tools(request)),
         choice=choice,
-        only_calls=chat is not None and chat.tool_choice.mode in ("required", "named"),
+        bound_to=_bound_to(request),
     )
+
+
+def _bound_to(request: GenerateRequest) -> BoundTo:
+    chat = request.input
+    if isinstance(chat, ChatInput) and chat.tool_choice.mode in ("required", "named"):
+        return "calls"
+    return "form or calls" if request.constraint is not None and _tools(request) else "nothing"
 
 
 def _tools(request: GenerateRequest) -> tuple[ToolSpec, ...]:

@@ -332,11 +332,14 @@ class _Answer:
 
     def _account(self, turn: Turn) -> None:
         one, total = turn.usage(), self._usage
+        cached = total.cached_tokens + one.cached_tokens
         self._usage = Usage(
             prompt_tokens=total.prompt_tokens + one.prompt_tokens,
             completion_tokens=total.completion_tokens + one.completion_tokens,
-            cached_tokens=total.cached_tokens + one.cached_tokens,
+            cached_tokens=cached,
             reasoning_tokens=total.reasoning_tokens + one.reasoning_tokens,
+            # So that what is marked and was not cached, turn by turn, adds up.
+            marked_tokens=cached + _newly_marked(total) + _newly_marked(one),
         )
         if self._first_token_ms is None and turn.completed is not None:
             self._first_token_ms = turn.completed.timings.time_to_first_token_ms
@@ -345,6 +348,10 @@ class _Answer:
         first_ms = self._first_token_ms or 0.0
         whole_ms = (self._clock() - self._began) * 1e3
         return Completed(self._usage, Timings(first_ms, max(0.0, whole_ms - first_ms)))
+
+
+def _newly_marked(usage: Usage) -> int:
+    return max(0, usage.marked_tokens - usage.cached_tokens)
 
 
 def _spec(tool: OfferedTool) -> ToolSpec:

@@ -194,7 +194,9 @@ class BodyWriter:
 
 def _arguments(tool: ToolSpec, exactness: Exactness | None) -> dict[str, Any]:
     """The schema of a tool's arguments, which are an object whatever it says."""
-    if tool.parameters is None or exactness is None:
+    if tool.parameters is None:  # as OpenAI has it
+        return {**_ANY_ARGUMENTS, "properties": {}, "additionalProperties": False}
+    if exactness is None:
         return dict(_ANY_ARGUMENTS)
     try:
         plain = read_schema(tool.parameters, exactness)

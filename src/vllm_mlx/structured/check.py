@@ -48,7 +48,7 @@ TOO_MANY_STATES: Final = (
 _MESSAGE_CHARS = 300
 _PLACE = re.compile(r"^(at )?\d+\(\d+\): |failed to compile JSON schema: ")
 """Places in the grammar that was made of the constraint say nothing to the caller."""
-_END_NAME = b"<|end of text, by vllm-mlx|>"
+END_NAME = b"<|end of text, by vllm-mlx|>"
 
 
 class _ByteVocabulary:
@@ -57,7 +57,7 @@ class _ByteVocabulary:
     """
 
     def __init__(self, names: Names) -> None:
-        self.tokens = [b""] * names.vocab_size + [bytes((byte,)) for byte in range(256)] + [_END_NAME]
+        self.tokens = [b""] * names.vocab_size + [bytes((byte,)) for byte in range(256)] + [END_NAME]
         for name, token_id in names.special.items():
             self.tokens[token_id] = name.encode()
         self.eos_token_id = len(self.tokens) - 1

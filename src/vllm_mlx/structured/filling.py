@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -12,20 +13,25 @@ from weakref import finalize
 import numpy as np
 from llguidance import LLExecutor
 
-from vllm_mlx.core.errors import AppError, InvalidGrammar, Overloaded
+from vllm_mlx.core.errors import AppError, InternalError, InvalidGrammar, Overloaded
 from vllm_mlx.structured.gate import Gate
 from vllm_mlx.structured.llguidance import NOT_ALLOWED, Foreseen, GrammarMatcher, message_of
 from vllm_mlx.structured.masks import MASK_THREADS, Filled, Tokens, Words
+
+log = logging.getLogger(__name__)
 
 FILL_S: Final = 2.0
 """What all masks of a step may take together, while every other row waits; requests whose masks are missing
 then end, also those that only stood behind a slow one. A usual mask takes 50 us, and the library bounds each
 to some 10 ms of work: what is over says that the cores are busy, not that a grammar is bad."""
+WRITE_S: Final = 0.1
+"""The library writes each mask at once, in microseconds: what was begun so long ago is whole."""
 _LEAVE_S: Final = 2.0
 _FEW: Final = 16
 """So many matchers take their tokens (5 us each) sooner than other threads could be woken to do it, and than
 Python's lock would be had again."""
 TOO_SLOW: Final = "the machine is too busy to find out what the grammar allows next; try again later"
+_BROKEN: Final = "what the grammar allows next could not be found out"
 
 
 class Workers(Protocol):
@@ -67,28 +73,34 @@ class _Signal:
 
 
 class _Job:
-    """Work for the filler's thread."""
+    """Work for the filler's thread.
+
+    Attributes:
+        error: what it raised, once it is over.
+    """
 
     def __init__(self, work: Callable[[Workers], None]) -> None:
         self._work = work
         self._done = _Signal()
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
 
     def run(self, workers: Workers) -> None:
         """On that thread."""
         try:
             self._work(workers)
-        except BaseException as error:  # noqa: BLE001  (raised again where it is waited for)
-            self._error = error
+        except BaseException as error:  # noqa: BLE001  (whoever waits for it is told)
+            self.error = error
+        del self._work  # whose grammars may be large: the thread keeps the job until the next one comes
+        self._done.give()
+
+    def never_runs(self, error: BaseException) -> None:
+        """Nobody will do it."""
+        self.error = error
         self._done.give()
 
     def ends(self, timeout_s: float) -> bool:
-        """Whether it is done in time; raises what it raised."""
-        if not self._done.wait(timeout_s):
-            return False
-        if self._error is not None:
-            raise self._error
-        return True
+        """Whether it is over in time."""
+        return self._done.wait(timeout_s)
 
 
 class _LookAhead:
@@ -125,10 +137,12 @@ class _LookAhead:
             self.arrived.give()
         self._tell(self._found(workers) if self._steps else [], returns=True)
 
-    def leave(self) -> None:
-        """Tell what there is while it still goes on; it keeps the library's matchers."""
-        filled = _so_far(self._words, self._vocab_size)
-        found = [Foreseen(token_id, filled, row) for row, (_, token_id) in enumerate(self._steps)]
+    def leave(self, job: _Job, why: AppError) -> None:
+        """Tell what there is although it goes on still, or has failed; it keeps the library's matchers."""
+        found = []
+        if self._steps:
+            filled = _left(self._words, self._vocab_size, job, why)
+            found = [Foreseen(token_id, filled, row) for row, (_, token_id) in enumerate(self._steps)]
         self._tell(found, returns=False)
 
     def _arrive(self) -> None:
@@ -204,8 +218,11 @@ class MaskFiller:
         words = _no_words(len(matchers), self._vocab_size)
         raws = [matcher.lend() for matcher in matchers]
         places = [(raws[row], row) for row in _by_lexer(matchers)]
-        if not self._ends(self._start(_Job(lambda workers: workers.fill(places, words)))):
-            return _so_far(words, self._vocab_size)
+        job = _Job(lambda workers: workers.fill(places, words))
+        self._start(job)
+        why = self._failure(job)
+        if why is not None:
+            return _left(words, self._vocab_size, job, why)
         for matcher, raw in zip(matchers, raws, strict=True):
             matcher.give_back(raw)
         return _filled(raws, words, self._vocab_size)
@@ -218,7 +235,10 @@ class MaskFiller:
             tokens: called on another thread.
         """
         looking = _LookAhead(gates, tokens, self._vocab_size)
-        self._looking = self._start(_Job(looking.run)), looking
+        job = _Job(looking.run)
+        if not self._start(job):
+            looking.arrived.give()
+        self._looking = job, looking
 
     def settle(self) -> None:
         """Wait for what was begun; the gates' matchers know by then. Nothing if nothing was begun."""
@@ -226,8 +246,9 @@ class MaskFiller:
             return
         (job, looking), self._looking = self._looking, None
         looking.arrived.wait()  # however long: whoever reads the step would wait as long
-        if not self._ends(job):
-            looking.leave()
+        why = self._failure(job)
+        if why is not None:
+            looking.leave(job, why)
 
     def close(self) -> None:
         """End the thread, and wait for it."""
@@ -236,23 +257,34 @@ class MaskFiller:
         if thread is not None:
             thread.join(_LEAVE_S)
 
-    def _start(self, job: _Job) -> _Job:
+    def _start(self, job: _Job) -> bool:
+        """Whether a thread will do it."""
         if self._thread is None:
-            self._thread = Thread(
+            thread = Thread(
                 target=_work_for_ever, args=(self._jobs, self._working), name="masks", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more
+                job.never_runs(error)
+                return False
             # Who forgets the filler ends its thread too.
-            self._end_thread = finalize(self, self._jobs.put, None)
+            self._thread, self._end_thread = thread, finalize(self, self._jobs.put, None)
         self._jobs.put(job)
-        return job
+        return True
 
-    def _ends(self, job: _Job) -> bool:
-        """Whether a job is done in time. If not, it keeps the rows and matchers that it has."""
-        ends = job.ends(FILL_S)
-        if not ends:
-            self._leave_thread()
-        return ends
+    def _failure(self, job: _Job) -> AppError | None:
+        """Why rows of a job have no masks; None once it is done. It then keeps the rows and matchers that it
+        has, and another thread does what comes next.
+        """
+        ended = job.ends(FILL_S)
+        if ended and job.error is None:
+            return None
+        self._leave_thread()
+        if not ended:
+            return Overloaded(TOO_SLOW)
+        log.error("masks could not be made", exc_info=job.error)
+        return InternalError(_BROKEN)
 
     def _leave_thread(self) -> None:
         """It ends once it is done; another one takes over where there is more to do."""
@@ -289,10 +321,16 @@ def _filled(raws: Sequence[Any], words: Words, vocab_size: int) -> Filled:
     return filled._replace(failed=failed)
 
 
-def _so_far(words: Words, vocab_size: int) -> Filled:
-    """The masks that are there, of a call that goes on; the other rows have none."""
-    words = words.copy()
-    failed = {row: Overloaded(TOO_SLOW) for row in np.flatnonzero(~words.any(axis=1)).tolist()}
+def _left(words: Words, vocab_size: int, job: _Job, why: AppError) -> Filled:
+    """The masks that are there for sure, of a call that goes on; the other rows have none, nor have those of
+    one that failed.
+    """
+    begun = np.zeros(len(words), np.bool_)
+    if job.error is None:
+        begun |= words.any(axis=1)
+    job.ends(WRITE_S)
+    words = np.where(begun[:, None], words, np.uint32(0))
+    failed = dict.fromkeys(np.flatnonzero(~begun).tolist(), why)
     return Filled.of(words, vocab_size)._replace(failed=failed)
 
 
@@ -312,7 +350,23 @@ class _Library:
         self._executor.unsafe_compute_mask_ptr(list(places), words.ctypes.data, 4 * width, rows)
 
 
+class _Missing:
+    """In the place of workers that could not be made."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def take(self, steps: Sequence[tuple[Any, int]]) -> list[bool]:
+        raise self._error
+
+    def fill(self, places: Sequence[tuple[Any, int]], words: Words) -> None:
+        raise self._error
+
+
 def _work_for_ever(jobs: SimpleQueue[_Job | None], working: Callable[[], Workers]) -> None:
-    workers = working()
+    try:
+        workers = working()
+    except BaseException as error:  # noqa: BLE001  (each job tells whoever waits for it)
+        workers = _Missing(error)
     while (job := jobs.get()) is not None:
         job.run(workers)

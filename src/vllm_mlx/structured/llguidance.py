@@ -14,14 +14,13 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from vllm_mlx.chat.tokenizer import Tokenizer
 from vllm_mlx.core.errors import AppError, InvalidGrammar
 from vllm_mlx.core.spelling import ByBytes
-from vllm_mlx.structured.check import TOO_MANY_STATES, new_matcher, takes_too_many_states
+from vllm_mlx.structured.check import END_NAME, TOO_MANY_STATES, new_matcher, takes_too_many_states
 from vllm_mlx.structured.masks import Filled
 
 NOT_ALLOWED: Final = "the output left its grammar"
 
 _num_users = attrgetter("num_users")
 
-_END_NAME: Final = b"<|end of text, by vllm-mlx|>"
 _MESSAGE_CHARS: Final = 300
 _NOTHING: Final = "the grammar lets nothing follow that the model could say"
 
@@ -38,7 +37,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)] + [_END_NAME]
+        self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)] + [END_NAME]
         special = sorted(token_id for token_id in tokenizer.special_ids if token_id < vocab_size)
         self.special_token_ids = [*special, vocab_size]
         self.eos_token_id = vocab_size
@@ -77,7 +76,7 @@ class Foreseen(NamedTuple):
         return None if self.row in self.filled.failed else self.filled.ends[self.row]
 
 
-class _Lexer:
+class Lexer:
     """The library's matcher at the beginning of a grammar, with a lexer of its own; no one moves it."""
 
     def __init__(self, origin: Any) -> None:
@@ -108,7 +107,7 @@ class Lexers:
 
     def __init__(self, origin: Any, beginning: Foreseen | None = None) -> None:
         self.beginning = beginning
-        self._all = [_Lexer(origin)]
+        self._all = [Lexer(origin)]
 
     def __len__(self) -> int:
         return len(self._all)
@@ -126,7 +125,7 @@ class Lexers:
         """How many matchers there are, at whatever place."""
         return sum(each.num_users for each in self._all)
 
-    def freest(self) -> _Lexer:
+    def freest(self) -> Lexer:
         """The one that has the fewest users."""
         return min(self._all, key=_num_users)
 
@@ -147,7 +146,7 @@ class GrammarMatcher:
         lexer: the one of `raw`.
     """
 
-    def __init__(self, raw: Any, lexers: Lexers, lexer: _Lexer, taken: Sequence[int] = ()) -> None:
+    def __init__(self, raw: Any, lexers: Lexers, lexer: Lexer, taken: Sequence[int] = ()) -> None:
         self.lexers = lexers
         self.lexer = lexer
         self._raw = raw

@@ -93,7 +93,7 @@ class _Reader:
         self._root = root
         self._exact = exactness == "exact"
         self._only = SHAPE if exactness == "shape" else None
-        self._subschemas = self._values = self._items = self._refs = self._patterns = 0
+        self._subschemas = self._values = self._required = self._items = self._refs = self._patterns = 0
         self._names: dict[str, str] = {}  # pointer -> name in `$defs`
         self._pending: list[str] = []
         self._one_ofs: list[tuple[list[Schema], str]] = []
@@ -286,8 +286,8 @@ class _Reader:
             return  # draft 3 put it on the property; later drafts do not know it there
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise _wrong(where, "must be a list of names")
-        self._values += len(value)
-        if self._values > MAX_ENUM_VALUES or len(value) > MAX_SUBSCHEMAS:
+        self._required += len(value)
+        if self._required > MAX_ENUM_VALUES or len(value) > MAX_SUBSCHEMAS:
             raise _wrong(where, "lists too many names")
         plain["required"] = list(dict.fromkeys(value))
 

@@ -55,7 +55,8 @@ def _read_value(source: Source, sink: CallSink, wanted: Argument) -> Waits[None]
     char = yield from source.peek()
     if char and char not in _QUOTES_AND_BRACKETS:
         words = (yield from source.span(_BARE_WORDS)).strip()
-        sink.write(wanted.typed_json(word_to_json(words)))
+        text = wanted.only_text() and words not in ("None", "null")
+        sink.write(json.dumps(words, ensure_ascii=False) if text else wanted.typed_json(word_to_json(words)))
     elif not wanted.known or wanted.only_text():
         yield from read_loose(source, sink.write, PYTHON_QUOTES)
     else:

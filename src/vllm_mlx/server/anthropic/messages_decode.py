@@ -14,7 +14,7 @@ from vllm_mlx.server.anthropic.errors import NO_THREADS
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
 from vllm_mlx.server.anthropic.turns_decode import decode_conversation
-from vllm_mlx.server.shared_fields import forms_elsewhere, told_effort
+from vllm_mlx.server.shared_fields import budgets_elsewhere, forms_elsewhere, told_effort
 
 REFUSED_FIELDS = {
     "mcp_servers": "this server connects to no MCP servers for a request; "
@@ -22,7 +22,7 @@ REFUSED_FIELDS = {
     "container": "this server has no containers",
     "thread": "this server keeps no conversations; send all turns",
     "compaction": "this server compacts no conversations",
-    "thinking_token_budget": "is a field of chat completions; here the budget is thinking.budget_tokens",
+    **budgets_elsewhere("thinking.budget_tokens"),
     **forms_elsewhere("output_config.format"),
 }
 """Unknown fields are ignored, but not these: their sender would take the answer for what was asked."""

@@ -105,8 +105,12 @@ async def _offered(
     """The tools that this server adds, once the request's choice is known to be among all that there are."""
     offered = await _selected(tool_loop, request, wanted)
     if may_add_tools(tool_loop, wanted) and isinstance(request.input, ChatInput):
-        names = {tool.name for tool in request.input.tools} | {tool.name for tool in offered}
-        check_choice(request.input.tool_choice, names)
+        choice = request.input.tool_choice
+        own = {tool.name for tool in request.input.tools}
+        if choice.allowed is not None:
+            check_known(set(choice.allowed), own | {tool.name for tool in offered})
+            offered = [tool for tool in offered if tool.name in choice.allowed]
+        check_choice(choice, own | {tool.name for tool in offered})
     return offered
 
 

@@ -91,7 +91,7 @@ def _tools(body: ChatCompletionRequest, *, more: bool) -> dict[str, Any]:
     if isinstance(given, str):
         choice = ToolChoice("required" if given == "any" else given)
     elif given is not None:
-        tools, choice = _chosen(given, tools)
+        tools, choice = _chosen(given, tools, more=more)
     if not more:
         check_choice(choice, {tool.name for tool in tools})
     return {
@@ -101,7 +101,9 @@ def _tools(body: ChatCompletionRequest, *, more: bool) -> dict[str, Any]:
     }
 
 
-def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple[ToolSpec, ...], ToolChoice]:
+def _chosen(
+    given: ToolChoiceObject, tools: tuple[ToolSpec, ...], *, more: bool
+) -> tuple[tuple[ToolSpec, ...], ToolChoice]:
     """The tools that are left, and the choice among them."""
     if given.type == "function":
         if given.function is None:
@@ -111,8 +113,11 @@ def _chosen(given: ToolChoiceObject, tools: tuple[ToolSpec, ...]) -> tuple[tuple
         raise _wrong("tool_choice.allowed_tools", "is missing")
     # The others are not even shown: a model that does not know them cannot call them.
     names = {tool.function.name for tool in given.allowed_tools.tools}
-    check_known(names, {tool.name for tool in tools})
-    return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
+    if not more:
+        check_known(names, {tool.name for tool in tools})
+    allowed = tuple(sorted(names)) if more else None
+    left = tuple(tool for tool in tools if tool.name in names)
+    return left, ToolChoice(given.allowed_tools.mode, allowed=allowed)
 
 
 def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WirePart
 from vllm_mlx.server.openai.generation_schema import GenerationFields, Strings
-from vllm_mlx.server.shared_fields import Effort
+from vllm_mlx.server.shared_fields import Effort, thinking_budget_field
 
 
 class ContentPart(WirePart):
@@ -145,10 +145,6 @@ class ChatCompletionRequest(GenerationFields):
     )
     chat_template_kwargs: dict[str, Any] | None = None
     enable_thinking: bool | None = None
-    thinking_token_budget: int | None = Field(
-        None,
-        description="after so many tokens a thought is closed; also thinking_budget, max_thinking_tokens",
-        validation_alias=AliasChoices("thinking_token_budget", "thinking_budget", "max_thinking_tokens"),
-    )
+    thinking_token_budget: int | None = thinking_budget_field()
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None

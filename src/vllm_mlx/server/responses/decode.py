@@ -212,5 +212,5 @@ def _echoed_text(body: ResponsesRequest) -> wire.TextConfig:
 def _echoed_choice(body: ResponsesRequest) -> str | wire.ToolChoice:
     choice = body.tool_choice
     if choice is None or isinstance(choice, str):
-        return choice or "auto"
+        return "required" if choice == "any" else choice or "auto"
     return msgspec.convert(choice.model_dump(exclude_none=True), wire.ToolChoice)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 
 from vllm_mlx.server.body import FirstErrorOnly, WireModel, WirePart
-from vllm_mlx.server.shared_fields import Effort
+from vllm_mlx.server.shared_fields import Effort, thinking_budget_field
 
 MAX_ITEMS = 16_384
 """Items of a conversation, parts of an item: a million would keep all others waiting."""
@@ -140,7 +140,9 @@ class CountInputRequest(WireModel):
     instructions: str | None = None
     previous_response_id: str | None = None
     tools: Tools | None = None
-    tool_choice: Literal["auto", "none", "required"] | ToolChoiceObject | None = None
+    tool_choice: Literal["auto", "none", "required", "any"] | ToolChoiceObject | None = Field(
+        None, description="any is another word for required"
+    )
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningField | None = None
     text: TextField | None = None
@@ -185,5 +187,5 @@ class ResponsesRequest(CountInputRequest):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     seed: int | None = None
-    thinking_token_budget: int | None = Field(None, description="after so many tokens a thought is closed")
+    thinking_token_budget: int | None = thinking_budget_field()
     cache_salt: Label | None = Field(None, description="prompts with different salts share no cached prefix")

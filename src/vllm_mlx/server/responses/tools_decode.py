@@ -23,6 +23,9 @@ _BETWEEN = "__"
 """Between a namespace and a name; a function's name may hold letters, digits, `_` and `-` only."""
 
 
+_NO_NAME = "is missing; in this API a function's name stands beside its type"
+
+
 class Toolbox(msgspec.Struct, frozen=True):
     """What the model may call, and how its calls are named to the client.
 
@@ -101,7 +104,7 @@ def _namespace(tool: InputTool, where: str) -> list[tuple[tuple[str, str], ToolS
 def _function(tool: FunctionTool, where: str) -> ToolSpec:
     _refuse_others(tool.type, where)
     if not tool.name:
-        raise wrong(f"{where}.name", "is missing")
+        raise wrong(f"{where}.name", _NO_NAME)
     return ToolSpec(
         name=tool.name, description=tool.description, parameters=tool.parameters, strict=bool(tool.strict)
     )
@@ -133,23 +136,26 @@ def _choose(
 ) -> Toolbox:
     if isinstance(choice, ToolChoiceObject):
         if choice.type == "allowed_tools":
-            return _among(choice, specs, names)
+            return _among(choice, specs, names, more=more)
         name = _named(choice, "tool_choice") if more else _offered(choice, specs, "tool_choice")
         return Toolbox(specs, ToolChoice("named", name), names)
-    if choice == "required":
+    if choice in ("required", "any"):
         return Toolbox(specs, ToolChoice("required") if more else _required(specs), names)
     return Toolbox(specs, ToolChoice("none" if choice == "none" else "auto"), names)
 
 
 def _among(
-    choice: ToolChoiceObject, specs: tuple[ToolSpec, ...], names: dict[str, tuple[str, str]]
+    choice: ToolChoiceObject, specs: tuple[ToolSpec, ...], names: dict[str, tuple[str, str]], *, more: bool
 ) -> Toolbox:
     """The model sees the allowed tools alone: what it does not know it cannot call."""
     if choice.mode is None:
         raise wrong("tool_choice.mode", "is missing")
-    named = {_offered(tool, specs, f"tool_choice.tools[{i}]") for i, tool in enumerate(choice.tools or ())}
-    allowed = tuple(spec for spec in specs if spec.name in named)
-    return Toolbox(allowed, _required(allowed) if choice.mode == "required" else ToolChoice("auto"), names)
+    places = [(tool, f"tool_choice.tools[{i}]") for i, tool in enumerate(choice.tools or ())]
+    named = {_named(tool, at) if more else _offered(tool, specs, at) for tool, at in places}
+    left = tuple(spec for spec in specs if spec.name in named)
+    if more:
+        return Toolbox(left, ToolChoice(choice.mode, allowed=tuple(sorted(named))), names)
+    return Toolbox(left, _required(left) if choice.mode == "required" else ToolChoice("auto"), names)
 
 
 def _required(specs: tuple[ToolSpec, ...]) -> ToolChoice:
@@ -160,7 +166,9 @@ def _required(specs: tuple[ToolSpec, ...]) -> ToolChoice:
 
 def _named(tool: ToolName, where: str) -> str:
     _refuse_others(tool.type, where)
-    return model_name(tool.namespace, tool.name or "")
+    if not tool.name:
+        raise wrong(f"{where}.name", _NO_NAME)
+    return model_name(tool.namespace, tool.name)
 
 
 def _offered(tool: ToolName, specs: tuple[ToolSpec, ...], where: str) -> str:
