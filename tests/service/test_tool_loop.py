@@ -401,8 +401,9 @@ async def test_drain_waits_for_answers_between_their_turns() -> None:
     assert await loop.drain(5) == 5
     asked = GenerateRequest(input=ChatInput(messages=(QUESTION,)))
 
+    turns = Turns(call("box__t"), SAY)
+
     async def answer() -> list[ServedEvent]:
-        turns = Turns(call("box__t"), SAY)
         return [event async for event in loop.run(turns.model.generate, asked, tools.select(None))]
 
     answering = asyncio.create_task(answer())
@@ -412,7 +413,8 @@ async def test_drain_waits_for_answers_between_their_turns() -> None:
     assert not draining.done()
     tools.go.set()
     await draining
-    assert answering.done() or text(await answering)
+    assert len(turns.requests) == 2  # nobody went on before the last turn
+    assert text(await answering) == "It is 5."
 
 
 async def test_drain_gives_up_in_time() -> None:
