@@ -12,7 +12,7 @@ from tests.architecture.project import ROOT
 from vllm_mlx.mcp.config import BadMcpConfig, McpServer, read_config
 from vllm_mlx.mcp.policy import inline_code, server_environment
 
-ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h"}
+ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h", "EMPTY": ""}
 
 
 def read(tmp_path: Path, content: Any, name: str = "mcp.json") -> tuple[McpServer, ...]:
@@ -82,6 +82,55 @@ def test_only_braced_variables_are_filled_in(tmp_path: Path) -> None:
     server = one(tmp_path, command="run", args=["$TOKEN", "${NOT_SET:-here}", "%TOKEN%", "$(id)"], cwd="sub")
     assert server.command == ("run", "$TOKEN", "here", "%TOKEN%", "$(id)")
     assert server.cwd == str(tmp_path / "sub")
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "x", "args": ["--token=${TOKEN}"]},
+        {"command": "x", "cwd": "of/${TOKEN}"},
+        {"command": "x", "env": {"ADDRESS": "db://me:${TOKEN}@h"}},
+        {"url": "https://x.test/mcp?key=${TOKEN:-none}"},
+        {"url": "https://x.test", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+        {"url": "https://x.test", "headers": {"Authorization": "Basic s3cret-value"}},
+    ],
+)
+def test_whatever_was_filled_in_is_a_secret_and_so_is_what_a_header_holds(
+    tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    server = one(tmp_path, **entry)
+    assert "s3cret-value" in server.secrets()
+    assert "s3cret" not in repr(server)
+
+
+def test_a_secret_is_known_in_the_spellings_of_programs_and_line_by_line() -> None:
+    server = McpServer(
+        name="a", prefix="a", transport="stdio", env={"K": "back\\slash one\nsecond line", "S": "x"}
+    )
+    found = server.secrets()
+    assert {"back\\slash one", "back\\\\slash one", "back%5Cslash%20one", "second line"} <= set(found)
+    assert "x" not in found
+
+
+def test_a_variable_that_is_set_and_empty_is_the_empty_text(tmp_path: Path) -> None:
+    server = one(tmp_path, command="run", args=["a${EMPTY}b", "${EMPTY:-here}", "${EMPTY:-}", "${NOT_SET:-}"])
+    assert server.command == ("run", "ab", "here", "", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "disabled"),
+    [
+        ({"enabled": False, "disabled": False}, True),
+        ({"enabled": True, "disabled": True}, True),
+        ({"enabled": False}, True),
+        ({"enabled": True, "disabled": False}, False),
+    ],
+)
+def test_either_switch_that_is_off_leaves_the_server_out(
+    tmp_path: Path, flags: dict[str, bool], disabled: bool
+) -> None:
+    assert one(tmp_path, command="x", **flags).disabled is disabled
 
 
 @pytest.mark.requirement(80)

@@ -122,6 +122,30 @@ async def test_what_a_program_complained_of_before_it_failed_is_in_the_log(
     assert told == "MCP server complains wrote before it ended: KeyError: ***"
 
 
+@pytest.mark.requirement(80)
+async def test_a_secret_that_a_program_writes_is_in_no_log_in_whatever_pieces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "vllm_mlx.mcp")
+    script = tmp_path / "leaks.py"
+    script.write_text(
+        "import os, sys\n"
+        "key = os.environ['KEY']\n"
+        "lines = ('a ' + key, repr(key), ' ' * 290 + key)\n"
+        "for text in (*(line + '\\n' for line in lines), 'b ' + key[:12], key[12:]):\n"
+        "    sys.stderr.write(text)\n"
+        "    sys.stderr.flush()\n"
+    )
+    async with managing(
+        stdio("leaks", str(script), env={"KEY": "open\\sesame-open"}), pause=for_ever
+    ) as manager:
+        await settled(manager, "failed")
+        await until(lambda: any(record.getMessage().endswith("leaks: b ***") for record in caplog.records))
+    told = [record.getMessage() for record in caplog.records]
+    assert not [line for line in told if "sesame" in line or "open" in line]
+    assert "MCP server leaks: a ***" in told
+
+
 async def test_a_server_that_never_answers_the_handshake_fails_in_time() -> None:
     async with managing(rogue("mute", connect_timeout_s=0.2), pause=for_ever) as manager:
         await settled(manager, "failed")

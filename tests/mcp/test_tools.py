@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp import types as wire
 
-from vllm_mlx.mcp.audit import Execution, record, redacted
+from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.content import outcome
+from vllm_mlx.mcp.redaction import redacted
 from vllm_mlx.mcp.schema import argument_problem, schema_problem
 from vllm_mlx.mcp.tools import Tool, cut, offered_names
 

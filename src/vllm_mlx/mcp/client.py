@@ -21,6 +21,7 @@ from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.content import outcome
 from vllm_mlx.mcp.http import http_streams
 from vllm_mlx.mcp.policy import server_environment
+from vllm_mlx.mcp.redaction import hide
 from vllm_mlx.mcp.schema import schema_problem
 from vllm_mlx.mcp.stdio import stdio_streams
 from vllm_mlx.mcp.tools import Listing, RefusedTool, Tool, ToolOutcome
@@ -197,7 +198,7 @@ async def connect(server: McpServer) -> AsyncIterator[Connection]:
         except TimeoutError:
             raise Unavailable(f"it did not answer within {server.connect_timeout_s:g} s") from None
         except MCPError as error:
-            reason = connection.reason or f"it refused: {error.message[:_MAX_SHOWN]}"
+            reason = connection.reason or f"it refused: {hide(error.message, server.secrets(), _MAX_SHOWN)}"
             raise Unavailable(reason) from None
         except (ValidationError, RuntimeError):
             raise Unavailable("its answers are not MCP's") from None
