@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from vllm_mlx.mcp.policy import APPROVAL_MODES, NOTHING_APPROVED, Approval, inline_code
+from vllm_mlx.mcp.commands import inline_code
+from vllm_mlx.mcp.policy import APPROVAL_MODES, NOTHING_APPROVED, Approval
 
 Transport = Literal["stdio", "http", "sse"]
 
