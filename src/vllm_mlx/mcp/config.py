@@ -16,6 +16,7 @@ import msgspec
 
 from vllm_mlx.mcp.commands import inline_code
 from vllm_mlx.mcp.policy import APPROVAL_MODES, NOTHING_APPROVED, Approval
+from vllm_mlx.mcp.tools import tool_prefix
 
 Transport = Literal["stdio", "http", "sse"]
 
@@ -64,7 +65,6 @@ _ELSEWHERE = {
 }
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z-]*\s+(\S.*)", re.DOTALL)
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9-]+")
 
 
 class BadMcpConfig(Exception):
@@ -181,7 +181,7 @@ class _Entry:
         self._environment = environment
         self._values: dict[str, Any] = {}
         self._substituted: set[str] = set()
-        prefix = re.sub(r"_+", "_", _NOT_IN_A_NAME.sub("_", name)).strip("_")
+        prefix = tool_prefix(name)
         if not prefix or len(name) > _MAX_NAME_CHARS:
             raise BadMcpConfig(f"{file}: a server's name needs letters or digits, {_MAX_NAME_CHARS} at most")
         self._prefix = prefix

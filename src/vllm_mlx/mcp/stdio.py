@@ -35,6 +35,7 @@ _MAX_SHOWN_LINE = 300
 _MAX_LINE_BYTES = 64 * 1024
 _MAX_SHOWN_PATH = 80
 
+_Started = tuple[asyncio.SubprocessTransport, SubprocessStreamProtocol]
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 
@@ -53,19 +54,8 @@ async def stdio_streams(
     Raises:
         Unavailable: the process cannot be started.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        # What `asyncio.create_subprocess_exec` does; but it keeps the transport, which must be closed below.
-        transport, protocol = await loop.subprocess_exec(
-            lambda: SubprocessStreamProtocol(limit=MAX_MESSAGE_BYTES, loop=loop),
-            *server.command,
-            cwd=server.cwd,
-            env=dict(environment),
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise Unavailable(_not_started(server, error)) from None
-    process = Process(transport, protocol, loop)
+    transport, protocol = await _started(server, environment)
+    process = Process(transport, protocol, asyncio.get_running_loop())
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     last_error: list[str] = []
@@ -91,6 +81,42 @@ async def stdio_streams(
             await asyncio.gather(*tasks, return_exceptions=True)
             for stream in (incoming, read_stream, write_stream, outgoing):
                 stream.close()
+
+
+async def _started(server: McpServer, environment: Mapping[str, str]) -> _Started:
+    loop = asyncio.get_running_loop()
+    # What `asyncio.create_subprocess_exec` does; but it keeps the transport, which must be closed at the end.
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
+            lambda: SubprocessStreamProtocol(limit=MAX_MESSAGE_BYTES, loop=loop),
+            *server.command,
+            cwd=server.cwd,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except (OSError, ValueError) as error:
+        raise Unavailable(_not_started(server, error)) from None
+    except asyncio.CancelledError:
+        # Cancelled itself, it would end the program alone, and not what that has started already.
+        starting.add_done_callback(_end_unused)
+        await asyncio.wait([starting])
+        if _has_started(starting):
+            await _ended(Process(*starting.result(), loop))
+        raise
+
+
+def _has_started(starting: asyncio.Future[_Started]) -> bool:
+    return not starting.cancelled() and starting.exception() is None
+
+
+def _end_unused(starting: asyncio.Future[_Started]) -> None:
+    if _has_started(starting):
+        transport, _ = starting.result()
+        _signal_group(transport.get_pid(), signal.SIGKILL)
+        transport.close()
 
 
 def _not_started(server: McpServer, error: OSError | ValueError) -> str:
