@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from tests.architecture.project import ROOT
 
+from vllm_mlx.mcp.commands import inline_code
 from vllm_mlx.mcp.config import BadMcpConfig, McpServer, read_config
-from vllm_mlx.mcp.policy import inline_code, server_environment
+from vllm_mlx.mcp.policy import server_environment
 
-ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h"}
+ENVIRONMENT = {"TOKEN": "s3cret-value", "HOME": "/h", "EMPTY": ""}
 
 
 def read(tmp_path: Path, content: Any, name: str = "mcp.json") -> tuple[McpServer, ...]:
@@ -82,6 +83,55 @@ def test_only_braced_variables_are_filled_in(tmp_path: Path) -> None:
     server = one(tmp_path, command="run", args=["$TOKEN", "${NOT_SET:-here}", "%TOKEN%", "$(id)"], cwd="sub")
     assert server.command == ("run", "$TOKEN", "here", "%TOKEN%", "$(id)")
     assert server.cwd == str(tmp_path / "sub")
+
+
+@pytest.mark.requirement(80)
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "x", "args": ["--token=${TOKEN}"]},
+        {"command": "x", "cwd": "of/${TOKEN}"},
+        {"command": "x", "env": {"ADDRESS": "db://me:${TOKEN}@h"}},
+        {"url": "https://x.test/mcp?key=${TOKEN:-none}"},
+        {"url": "https://x.test", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+        {"url": "https://x.test", "headers": {"Authorization": "Basic s3cret-value"}},
+    ],
+)
+def test_whatever_was_filled_in_is_a_secret_and_so_is_what_a_header_holds(
+    tmp_path: Path, entry: dict[str, Any]
+) -> None:
+    server = one(tmp_path, **entry)
+    assert "s3cret-value" in server.secrets()
+    assert "s3cret" not in repr(server)
+
+
+def test_a_secret_is_known_in_the_spellings_of_programs_and_line_by_line() -> None:
+    server = McpServer(
+        name="a", prefix="a", transport="stdio", env={"K": "back\\slash one\nsecond line", "S": "x"}
+    )
+    found = server.secrets()
+    assert {"back\\slash one", "back\\\\slash one", "back%5Cslash%20one", "second line"} <= set(found)
+    assert "x" not in found
+
+
+def test_a_variable_that_is_set_and_empty_is_the_empty_text(tmp_path: Path) -> None:
+    server = one(tmp_path, command="run", args=["a${EMPTY}b", "${EMPTY:-here}", "${EMPTY:-}", "${NOT_SET:-}"])
+    assert server.command == ("run", "ab", "here", "", "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "disabled"),
+    [
+        ({"enabled": False, "disabled": False}, True),
+        ({"enabled": True, "disabled": True}, True),
+        ({"enabled": False}, True),
+        ({"enabled": True, "disabled": False}, False),
+    ],
+)
+def test_either_switch_that_is_off_leaves_the_server_out(
+    tmp_path: Path, flags: dict[str, bool], disabled: bool
+) -> None:
+    assert one(tmp_path, command="x", **flags).disabled is disabled
 
 
 @pytest.mark.requirement(80)
@@ -180,6 +230,40 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         "env A=1 python -c x",
         "env -S python",
         "docker run -i image sh -c x",
+        "python -W a.b -c x",
+        "python -uW ignore::a.b -c x",
+        "ipython --profile ./p -c x",
+        "bash --rcfile ./x -c y",
+        "fish -C x",
+        "node -r ./x.js -e y",
+        "node --import ./x.mjs --eval y",
+        "node --env-file ./.env -p y",
+        "node --import data:text/javascript,x",
+        "node --import=data:text/javascript,x server.js",
+        "node --loader DATA:text/javascript,x server.js",
+        "node -r data:text/javascript,x server.js",
+        "bun -r ./x.ts -e y",
+        "tsx -e x",
+        "tsx --tsconfig ./tsconfig.json -e x",
+        "npx ts-node -P ./tsconfig.json -pe x",
+        "deno run -A data:text/javascript,x",
+        "perl -I ./lib -e x",
+        "perl -0777ne x",
+        "ruby -I ./lib -e x",
+        "ruby -r ./x.rb -ne y",
+        "lua -l a.b -e x",
+        "julia -L ./x.jl -e y",
+        "php -d a.b=1 -r x",
+        "php -c ./php.ini -r x",
+        "awk BEGIN{x}",
+        "gawk -v a=1 BEGIN{x}",
+        "mawk -F : {x} ./file",
+        "gawk -f ./lib.awk -e x",
+        "pwsh -WorkingDirectory ./x -Command y",
+        "npx -p foo -c x",
+        "npx -y --package foo --call x",
+        "npm exec -c x",
+        "env -u A -S python",
     ],
 )
 def test_code_in_the_command_is_refused_unless_allowed(tmp_path: Path, words: str) -> None:
@@ -200,6 +284,28 @@ def test_code_in_the_command_is_refused_unless_allowed(tmp_path: Path, words: st
         "bash start.sh",
         "docker run -i --rm -e TOKEN mcp/fetch",
         "deno run server.ts",
+        "deno run -c deno.json server.ts eval",
+        "node server.js -e x",
+        "node --no-warnings server.js -p 3000",
+        "node -r ./x.js server.js -e x",
+        "python server.py -c conf",
+        "python -m pkg -c conf",
+        "python -W ignore server.py -c conf",
+        "python -W ignore::a.b -m pkg -c conf",
+        "npx -y @scope/server -c file",
+        "npx -p foo server -c file",
+        "npm exec @scope/server -c file",
+        "uv run server.py -c x",
+        "uv run --with x python server.py -c x",
+        "bash script.sh -c x",
+        "bash --rcfile ./x script.sh -c x",
+        "docker run image args",
+        "ruby -ropen-uri server.rb -e x",
+        "perl -Isome server.pl -e x",
+        "php -derror_reporting=0 server.php -r x",
+        "awk -f server.awk input",
+        "pwsh -ExecutionPolicy Bypass -File x.ps1 -c y",
+        "tsx src/index.ts -e production",
     ],
 )
 def test_a_command_that_names_its_code_is_taken(words: str) -> None:

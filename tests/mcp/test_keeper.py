@@ -141,6 +141,69 @@ async def test_a_transport_that_cancels_its_keeper_does_not_end_it() -> None:
         await settled(manager)
 
 
+async def test_whoever_else_cancels_the_keeper_ends_it() -> None:
+    """As the event loop does when it ends: a keeper that went on would keep it for ever."""
+    world = World(Played(), Played())
+    async with world.managing(SERVER) as manager:
+        await settled(manager)
+        keeping = [task for task in asyncio.all_tasks() if task.get_name() == "mcp-My_Box"]
+        keeping[0].cancel()
+        await asyncio.wait_for(asyncio.wait(keeping), LIMIT_S)
+        assert (manager.servers()[0].state, manager.tools(), world.closed) == ("stopped", [], 1)
+
+
+@pytest.mark.parametrize("hang", [False, True])
+async def test_a_transport_that_turns_its_cancellation_into_a_failure_is_closed_all_the_same(
+    hang: bool,
+) -> None:
+    @asynccontextmanager
+    async def connect(_: McpServer) -> AsyncIterator[Any]:
+        try:
+            if hang:
+                await asyncio.Event().wait()
+            yield Played()
+        except asyncio.CancelledError:
+            raise RuntimeError("closed") from None
+
+    manager = McpManager([SERVER], connect=connect)
+    await manager.start()
+    await asyncio.sleep(0)
+    if not hang:
+        await settled(manager)
+    await asyncio.wait_for(manager.aclose(), LIMIT_S)
+    assert manager.servers()[0].state == "stopped"
+
+
+async def test_after_the_close_nothing_is_offered_and_a_call_is_unavailable() -> None:
+    async with World(Played()).managing(SERVER) as manager:
+        await settled(manager)
+        await manager.aclose()
+        assert (manager.tools(), manager.servers()[0].tools_count) == ([], 0)
+        with pytest.raises(Unavailable, match=r"My Box is stopped\."):
+            await manager.execute("My_Box__a", {}, caller="route")
+
+
+async def test_a_tool_of_a_server_with_a_long_name_is_run_by_the_name_it_is_offered_under() -> None:
+    for chars in (48, 54, 58, 64):
+        server = McpServer(name="s", prefix="p" * chars, transport="stdio")
+        async with World(Played()).managing(server) as manager:
+            await settled(manager)
+            (offered,) = manager.select(["s"])
+            assert manager.select([offered.name]) == [offered]
+            assert (await manager.execute(offered.name, {}, caller="route")).text == "a within 60"
+
+
+async def test_the_log_counts_tools_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vllm_mlx.mcp")
+    two = Played()
+    two.listing = listing("a", "b")
+    other = McpServer(name="other", prefix="other", transport="stdio")
+    async with World(Played(), two).managing(SERVER, other) as manager:
+        await settled(manager)
+    told = [record.getMessage().rpartition(" is ")[2] for record in caplog.records]
+    assert told == ["ready with 1 tool", "ready with 2 tools"]
+
+
 async def test_health_says_what_goes_on_and_why() -> None:
     first, second = Played(), Played()
     world = World(RuntimeError("a secret trace"), first, second)
@@ -172,8 +235,11 @@ async def test_a_server_that_is_not_ready_is_unavailable_and_its_tools_are_not_l
             await manager.execute("My_Box__a", {}, caller="route")
         assert failure.value.code == "mcp_server_unavailable"
         assert failure.value.retry_after_s is not None
-        with pytest.raises(Unavailable):
-            manager.select(["My Box"])
+        assert failure.value.param is None
+        for wanted in (["My Box"], ["My_Box__a"], None):
+            with pytest.raises(Unavailable) as failure:
+                manager.select(wanted)
+            assert failure.value.param == "mcp_tools"
 
 
 async def test_a_request_waits_for_a_server_that_is_tried_for_the_first_time() -> None:

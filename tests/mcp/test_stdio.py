@@ -7,13 +7,15 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.mcp.conftest import FAKES, managing, rogue, sdk_server, settled, stdio, until
+from tests.mcp.conftest import FAKES, LIMIT_S, managing, rogue, sdk_server, settled, stdio, until
 
 from vllm_mlx.core.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.policy import Approval
+from vllm_mlx.mcp.stdio import stdio_streams
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement(64)]
 
@@ -96,6 +98,32 @@ async def test_a_call_that_is_never_answered_ends_in_time_and_the_connection_liv
         assert manager.servers()[0].state == "ready"
 
 
+async def test_a_call_ends_in_time_though_the_server_reads_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So long the SDK would wait to tell the server that nobody waits for the call.
+    monkeypatch.setattr("mcp.shared.jsonrpc_dispatcher._ABANDON_WRITE_TIMEOUT", 10 * LIMIT_S)
+    script = tmp_path / "reads_no_more.py"
+    script.write_text(
+        "import json, runpy, sys\n"
+        f"rogue = runpy.run_path({str(FAKES / 'mcp_rogue.py')!r})\n"
+        "for line in sys.stdin:\n"
+        "    request = json.loads(line)\n"
+        "    if 'id' in request:\n"
+        "        rogue['answer']('fine', request)\n"
+        "    if request['method'] == 'tools/list':\n"
+        "        break\n"
+        "import signal\n"
+        "signal.pause()\n"
+    )
+    async with asyncio.timeout(LIMIT_S), managing(stdio("s", str(script), timeout_s=0.2)) as manager:
+        await settled(manager)
+        for text in ("x" * 1_000_000, "x"):
+            with pytest.raises(DeadlineExceeded):
+                await manager.execute("s__echo", {"text": text}, caller="route")
+    assert not [task for task in asyncio.all_tasks() if "call_tool" in repr(task)]
+
+
 @pytest.mark.requirement(80)
 @pytest.mark.parametrize(
     ("way", "told"),
@@ -120,6 +148,30 @@ async def test_what_a_program_complained_of_before_it_failed_is_in_the_log(
         await settled(manager, "failed")
     [told] = [record.getMessage() for record in caplog.records if "before it ended" in record.getMessage()]
     assert told == "MCP server complains wrote before it ended: KeyError: ***"
+
+
+@pytest.mark.requirement(80)
+async def test_a_secret_that_a_program_writes_is_in_no_log_in_whatever_pieces(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "vllm_mlx.mcp")
+    script = tmp_path / "leaks.py"
+    script.write_text(
+        "import os, sys\n"
+        "key = os.environ['KEY']\n"
+        "lines = ('a ' + key, repr(key), ' ' * 290 + key)\n"
+        "for text in (*(line + '\\n' for line in lines), 'b ' + key[:12], key[12:]):\n"
+        "    sys.stderr.write(text)\n"
+        "    sys.stderr.flush()\n"
+    )
+    async with managing(
+        stdio("leaks", str(script), env={"KEY": "open\\sesame-open"}), pause=for_ever
+    ) as manager:
+        await settled(manager, "failed")
+        await until(lambda: any(record.getMessage().endswith("leaks: b ***") for record in caplog.records))
+    told = [record.getMessage() for record in caplog.records]
+    assert not [line for line in told if "sesame" in line or "open" in line]
+    assert "MCP server leaks: a ***" in told
 
 
 async def test_a_server_that_never_answers_the_handshake_fails_in_time() -> None:
@@ -200,6 +252,38 @@ async def test_no_process_is_left_behind(tmp_path: Path) -> None:
         await settled(manager)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     await until(lambda: not any(running(pid) for pid in pids))
+
+
+@pytest.mark.requirement(80)
+async def test_no_process_is_left_behind_by_a_start_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, pids = asyncio.get_running_loop(), tmp_path / "pids"
+    connect_read_pipe = loop.connect_read_pipe
+
+    async def slowly(*arguments: Any) -> Any:
+        """The program runs already, and has a child, while its pipes are still made ready."""
+        await until(lambda: pids.exists() and pids.read_text().endswith(".\n"))
+        starting.cancel()
+        return await connect_read_pipe(*arguments)
+
+    monkeypatch.setattr(loop, "connect_read_pipe", slowly)
+    server = McpServer(
+        name="x",
+        prefix="x",
+        transport="stdio",
+        command=("/bin/sh", "-c", f"sleep 600 & echo $$ $!. > {pids}; wait"),
+    )
+
+    async def start() -> None:
+        async with stdio_streams(server, dict(os.environ), lambda _: None):
+            raise AssertionError("it was cancelled before")
+
+    starting = asyncio.create_task(start())
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    leader, child = (int(pid) for pid in pids.read_text().rstrip(".\n").split())
+    await until(lambda: not running(leader) and not running(child))
 
 
 @pytest.mark.slow

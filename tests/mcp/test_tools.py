@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp import types as wire
 
-from vllm_mlx.mcp.audit import Execution, record, redacted
+from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.content import outcome
+from vllm_mlx.mcp.redaction import redacted
 from vllm_mlx.mcp.schema import argument_problem, schema_problem
-from vllm_mlx.mcp.tools import Tool, cut, offered_names
+from vllm_mlx.mcp.tools import Tool, cut, offered_names, tool_prefix
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -40,7 +41,22 @@ def test_a_plain_name_stays_and_a_twin_gets_a_mark() -> None:
     assert re.fullmatch(r"box__read_file_[0-9a-f]{8}", second)
 
 
-@given(st.text(), st.integers(30, 100))
+@given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=120))
+def test_a_servers_name_of_any_length_leaves_room_for_its_tools(server: str, name: str) -> None:
+    prefix = tool_prefix(server)
+    (offered,) = offered_names(prefix or "x", [tool(name)])
+    assert offered.partition("__")[0] == prefix or not prefix
+    assert NAME.fullmatch(offered)
+
+
+def test_two_long_names_of_servers_stay_apart() -> None:
+    first, second = tool_prefix("s" * 60 + "1"), tool_prefix("s" * 60 + "2")
+    assert first != second
+    assert len(first) == len(second) == 49
+    assert tool_prefix("s" * 49) == "s" * 49
+
+
+@given(st.text(), st.integers(0, 100))
 def test_a_cut_text_keeps_to_its_bytes(text: str, limit: int) -> None:
     shown, was_cut = cut(text, limit)
     assert len(shown.encode()) <= limit

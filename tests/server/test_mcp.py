@@ -25,6 +25,7 @@ from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.server.app import create_app
 from vllm_mlx.server.replies import WorkReply
+from vllm_mlx.server.run import DrainingServer, bind
 from vllm_mlx.service.tool_loop import ToolLoop
 from vllm_mlx.service.tools import ToolService
 
@@ -143,11 +144,27 @@ async def test_tools_of_servers_that_are_not_ready_are_told_and_hold_up_nobody_e
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 error = answer.json()["error"]
                 assert (error["type"], error["message"]) == (kind, "The MCP server box is connecting.")
+                assert error.get("param") == ("mcp_tools" if kind == "server_error" else None)
+            executed = await http.post("/v1/mcp/execute", json={"tool_name": "box__t"})
+            assert (executed.status_code, executed.json()["error"]["param"]) == (503, None)
             monkeypatch.setattr("vllm_mlx.mcp.manager.FIRST_TRY_S", 10 * LIMIT_S)
             for own in ({}, {"mcp_tools": False}):
                 assert (await http.post(path, json=body | own)).status_code == 200
     finally:
         await tools.aclose()
+
+
+async def test_tools_are_closed_though_the_model_cannot_be_drained() -> None:
+    class Broken(FakeModelService):
+        async def drain(self, timeout_s: float) -> None:
+            raise RuntimeError("the engine is gone")
+
+    tools = FakeToolService({})
+    server = DrainingServer(Broken(), ServerConfig(log_level="error"), tool_loop=ToolLoop(tools))
+    server.should_exit = True
+    with pytest.raises(RuntimeError, match="the engine is gone"):
+        await asyncio.to_thread(server.run, sockets=[bind("127.0.0.1", 0)])
+    assert tools.closed
 
 
 async def test_a_tool_is_executed() -> None:

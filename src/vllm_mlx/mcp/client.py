@@ -21,6 +21,7 @@ from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.content import outcome
 from vllm_mlx.mcp.http import http_streams
 from vllm_mlx.mcp.policy import server_environment
+from vllm_mlx.mcp.redaction import hide
 from vllm_mlx.mcp.schema import schema_problem
 from vllm_mlx.mcp.stdio import stdio_streams
 from vllm_mlx.mcp.tools import Listing, RefusedTool, Tool, ToolOutcome
@@ -54,6 +55,7 @@ class Connection:
         self._server = server
         self._session: ClientSession | None = None
         self._dispatcher: _Dispatcher | None = None
+        self._abandoned: set[asyncio.Future[Any]] = set()
 
     async def relist(self) -> None:
         """Ask for the tools again.
@@ -78,6 +80,8 @@ class Connection:
             Unavailable: the connection broke.
         """
         assert self._session is not None
+        if self.lost.is_set():
+            raise self._broken()
         calling = asyncio.ensure_future(self._session.call_tool(tool, arguments))
         losing = asyncio.ensure_future(self.lost.wait())
         try:
@@ -89,9 +93,18 @@ class Connection:
         except TimeoutError:
             raise DeadlineExceeded(f"The tool brought no result within {timeout_s:g} s.") from None
         finally:
-            for task in (calling, losing):
-                task.cancel()
-            await asyncio.gather(calling, losing, return_exceptions=True)
+            losing.cancel()
+            self._abandon(calling)
+
+    def _abandon(self, calling: asyncio.Future[Any]) -> None:
+        """Have the server told to stop. It may not read: nobody waits until it has, but for who closes."""
+        if calling.cancel():
+            self._abandoned.add(calling)
+            calling.add_done_callback(self._abandoned.discard)
+
+    async def aclose(self) -> None:
+        """Wait for what still runs, once the streams are closed under it."""
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
 
     def _result(self, calling: asyncio.Future[wire.CallToolResult]) -> ToolOutcome:
         try:
@@ -191,17 +204,21 @@ async def connect(server: McpServer) -> AsyncIterator[Connection]:
     """
     connection = Connection(server)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(connection.aclose)
         try:
             async with asyncio.timeout(server.connect_timeout_s):
                 await connection.open(stack)
         except TimeoutError:
             raise Unavailable(f"it did not answer within {server.connect_timeout_s:g} s") from None
         except MCPError as error:
-            reason = connection.reason or f"it refused: {error.message[:_MAX_SHOWN]}"
+            reason = connection.reason or f"it refused: {hide(error.message, server.secrets(), _MAX_SHOWN)}"
             raise Unavailable(reason) from None
         except (ValidationError, RuntimeError):
             raise Unavailable("its answers are not MCP's") from None
-        yield connection
+        try:
+            yield connection
+        finally:
+            connection.end("it was closed")
 
 
 class _Dispatcher(JSONRPCDispatcher[Any]):

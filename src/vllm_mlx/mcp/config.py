@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from vllm_mlx.mcp.policy import APPROVAL_MODES, NOTHING_APPROVED, Approval, inline_code
+from vllm_mlx.mcp.commands import inline_code
+from vllm_mlx.mcp.policy import APPROVAL_MODES, NOTHING_APPROVED, Approval
+from vllm_mlx.mcp.tools import tool_prefix
 
 Transport = Literal["stdio", "http", "sse"]
 
@@ -61,7 +64,7 @@ _ELSEWHERE = {
     "allowed_high_risk_tools": "use `approval` of the server that has the tool",
 }
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9-]+")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z-]*\s+(\S.*)", re.DOTALL)
 
 
 class BadMcpConfig(Exception):
@@ -83,6 +86,7 @@ class McpServer:
         max_result_bytes: most UTF-8 bytes of a result that are handed on.
         allowed_tools: the only tools that exist for us; None for all.
         approval: which of them may run because the model asked.
+        substituted: values of our environment that were filled in.
     """
 
     name: str
@@ -90,7 +94,7 @@ class McpServer:
     transport: Transport
     command: tuple[str, ...] = field(default=(), repr=False)
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    cwd: str | None = None
+    cwd: str | None = field(default=None, repr=False)
     url: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     disabled: bool = False
@@ -99,14 +103,25 @@ class McpServer:
     max_result_bytes: int = 64 * 1024
     allowed_tools: frozenset[str] | None = None
     approval: Approval = NOTHING_APPROVED
+    substituted: frozenset[str] = field(default=frozenset(), repr=False)
 
     def tools_named(self) -> list[str]:
         """The tools that the entry names, to be allowed or approved."""
         return sorted((self.allowed_tools or frozenset()) | self.approval.tools)
 
     def secrets(self) -> tuple[str, ...]:
-        """Values of the configuration that no log may repeat."""
-        return tuple(value for value in (*self.env.values(), *self.headers.values()) if len(value) >= 6)
+        """Values of the configuration that no log may repeat, as programs may write them."""
+        values = {*self.env.values(), *self.headers.values(), *self.substituted}
+        # `Bearer T` holds the secret T, and a key of many lines is written line by line.
+        values |= {found[1] for value in self.headers.values() if (found := _SCHEME.fullmatch(value))}
+        values |= {line.strip() for value in values for line in value.splitlines()}
+        return tuple({spelled for value in values if len(value) >= 6 for spelled in _spellings(value)})
+
+
+def _spellings(secret: str) -> set[str]:
+    """As it is, in a text of Python's or JSON's, and in an address."""
+    escaped = secret.encode("unicode_escape").decode()
+    return {secret, escaped, json.dumps(secret)[1:-1], quote(secret, safe="", errors="surrogateescape")}
 
 
 def read_config(file: Path, environment: Mapping[str, str]) -> tuple[McpServer, ...]:
@@ -165,7 +180,8 @@ class _Entry:
         self._name = name
         self._environment = environment
         self._values: dict[str, Any] = {}
-        prefix = re.sub(r"_+", "_", _NOT_IN_A_NAME.sub("_", name)).strip("_")
+        self._substituted: set[str] = set()
+        prefix = tool_prefix(name)
         if not prefix or len(name) > _MAX_NAME_CHARS:
             raise BadMcpConfig(f"{file}: a server's name needs letters or digits, {_MAX_NAME_CHARS} at most")
         self._prefix = prefix
@@ -188,7 +204,8 @@ class _Entry:
                 self._refuse(f"has `{key}`, which a server of type {transport} has no use for")
         if default_timeout is not None:
             self._values.setdefault("timeout", default_timeout)
-        disabled = self._flag("disabled", default=not self._flag("enabled", default=True))
+        # Whichever of the two switches it off counts: nothing is started by a contradiction.
+        disabled = self._flag("disabled", default=False) or not self._flag("enabled", default=True)
         # What is switched off may name variables that are not set.
         expand = not disabled
         return McpServer(
@@ -206,6 +223,8 @@ class _Entry:
             max_result_bytes=int(self._number("max_result_bytes", 64 * 1024, MAX_RESULT_BYTES)),
             allowed_tools=self._names("allowed_tools"),
             approval=self._approval(),
+            # Last: whatever is filled in above is among them.
+            substituted=frozenset(self._substituted),
         )
 
     def _transport(self) -> Transport:
@@ -316,9 +335,15 @@ class _Entry:
 
     def _variable(self, found: re.Match[str]) -> str:
         name, fallback = found.groups()
-        value = self._environment.get(name) or fallback
+        value = self._environment.get(name)
+        if fallback is not None:
+            return self._secret(value) if value else fallback  # as a shell has `:-`
         if value is None:
             self._refuse(f"names the variable {name}, which is not set")
+        return self._secret(value)
+
+    def _secret(self, value: str) -> str:
+        self._substituted.add(value)
         return value
 
     def _refuse(self, problem: str) -> NoReturn:

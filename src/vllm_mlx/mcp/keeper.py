@@ -79,9 +79,18 @@ class Keeper:
     async def aclose(self) -> None:
         """Close the connection and end the server's process."""
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
+        if self._task is None:
+            return
+        self._task.cancel()
+        try:
             await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        """What cannot be called any more is not offered either."""
+        self._connection, self.tools = None, {}
         if self._state != "disabled":
             self._set("stopped")
 
@@ -139,6 +148,12 @@ class Keeper:
         return f"is {self._state}" + (" again after it failed" if again else "")
 
     async def _keep(self) -> None:
+        try:
+            await self._reconnect_for_ever()
+        finally:
+            self._stop()
+
+    async def _reconnect_for_ever(self) -> None:
         failures, paused_s = 0, 0.0
         while True:
             self._set("connecting", self._error)
@@ -147,11 +162,13 @@ class Keeper:
             try:
                 reason = await self._serve()
             except asyncio.CancelledError as error:
-                if self._closing:
+                if self._is_ended():
                     raise
                 reason = _explain(error)  # a transport that ends may cancel who waits in it
             except Exception as error:  # noqa: BLE001  (whatever it is, this server alone is concerned)
                 reason = _explain(error)
+            if self._is_ended():
+                return  # a transport may also turn the cancellation into a failure of its own
             self._connection, self.tools = None, {}
             failures = 0 if self._clock() - since >= STEADY_S else failures
             pause_s = min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
@@ -165,6 +182,11 @@ class Keeper:
             log.log(level, "MCP server %s failed: %s; next try in %g s", self.server.prefix, reason, pause_s)
             await self._pause(pause_s)
 
+    def _is_ended(self) -> bool:
+        """Whether this task itself was cancelled: by who closes it, or by an event loop that ends."""
+        task = asyncio.current_task()
+        return self._closing or (task is not None and task.cancelling() > 0)
+
     async def _serve(self) -> str:
         """Connect, and stay until the server is lost; returns why it was."""
         connect = self._connect if self._connect is not None else await asyncio.to_thread(_sdk)
@@ -172,7 +194,8 @@ class Keeper:
             self._connection = connection
             self._take(connection.listing)
             self._set("ready")
-            log.info("MCP server %s is ready with %d tools", self.server.prefix, len(self.tools))
+            tools = f"{len(self.tools)} tool" + ("" if len(self.tools) == 1 else "s")
+            log.info("MCP server %s is ready with %s", self.server.prefix, tools)
             while await _next(connection):
                 await connection.relist()
                 self._take(connection.listing)

@@ -14,7 +14,7 @@ import msgspec
 
 from vllm_mlx.core.bounded import OutOfTime, run_bounded
 from vllm_mlx.core.clock import Clock, system_clock
-from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded
+from vllm_mlx.core.errors import AppError, InvalidRequest, NotFound, Overloaded, Unavailable
 from vllm_mlx.core.naming import listed
 from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.config import McpServer
@@ -61,8 +61,10 @@ class McpManager:
 
     async def aclose(self) -> None:
         """Disconnect from all, and end the processes that were started."""
-        self._checks.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
+        try:
+            await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
+        finally:
+            self._checks.shutdown(wait=False, cancel_futures=True)
 
     def servers(self) -> list[ServerHealth]:
         """How each server does, in the order of the file."""
@@ -87,6 +89,15 @@ class McpManager:
             InvalidRequest: there is no such server or tool, or the server is disabled.
             Unavailable: the server is not ready; for all tools, none is.
         """
+        try:
+            return self._selected(wanted)
+        except NotFound as error:
+            raise InvalidRequest(error.message, param="mcp_tools", code=error.code) from None
+        except Unavailable as error:
+            error.param = "mcp_tools"
+            raise
+
+    def _selected(self, wanted: Sequence[str] | None) -> list[OfferedTool]:
         if wanted is None:
             enabled = [k for k in self._keepers.values() if not k.server.disabled]
             if enabled and all(k.health().state != "ready" for k in enabled):
@@ -94,10 +105,7 @@ class McpManager:
             return self.tools()
         chosen: dict[str, OfferedTool] = {}
         for name in wanted:
-            try:
-                chosen.update((tool.name, tool) for tool in self._meant(name))
-            except NotFound as error:
-                raise InvalidRequest(error.message, param="mcp_tools", code=error.code) from None
+            chosen.update((tool.name, tool) for tool in self._meant(name))
         return list(chosen.values())
 
     async def execute(
@@ -212,7 +220,9 @@ class McpManager:
 
     def _find(self, name: str) -> tuple[Keeper, Tool]:
         shown = name if len(name) <= 100 else name[:100] + "..."
-        keeper = self._keepers.get(name.partition(SEPARATOR)[0])
+        # By the offered name first: of a long one the part before the separator may have been cut.
+        offering = (k for k in self._keepers.values() if name in k.tools)
+        keeper = next(offering, None) or self._keepers.get(name.partition(SEPARATOR)[0])
         if keeper is None:
             raise NotFound(
                 f"There is no MCP server for {shown!r}; tools are named server{SEPARATOR}tool, "

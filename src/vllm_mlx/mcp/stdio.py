@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from asyncio.subprocess import Process, SubprocessStreamProtocol
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -16,8 +16,8 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCResponse, jsonrpc_message_adapter
 
 from vllm_mlx.core.errors import Unavailable
-from vllm_mlx.mcp.audit import redacted
 from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.redaction import hide
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,10 @@ _LISTENED_TO = "notifications/tools/list_changed"
 _BETWEEN_QUESTIONS_S = 0.001
 """What a server sends unasked is taken at this pace."""
 _MAX_SHOWN_LINE = 300
+_MAX_LINE_BYTES = 64 * 1024
 _MAX_SHOWN_PATH = 80
 
+_Started = tuple[asyncio.SubprocessTransport, SubprocessStreamProtocol]
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 
@@ -52,26 +54,15 @@ async def stdio_streams(
     Raises:
         Unavailable: the process cannot be started.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        # What `asyncio.create_subprocess_exec` does; but it keeps the transport, which must be closed below.
-        transport, protocol = await loop.subprocess_exec(
-            lambda: SubprocessStreamProtocol(limit=MAX_MESSAGE_BYTES, loop=loop),
-            *server.command,
-            cwd=server.cwd,
-            env=dict(environment),
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise Unavailable(_not_started(server, error)) from None
-    process = Process(transport, protocol, loop)
+    transport, protocol = await _started(server, environment)
+    process = Process(transport, protocol, asyncio.get_running_loop())
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     last_error: list[str] = []
     tasks = [
         asyncio.create_task(_read(process, incoming, on_end)),
         asyncio.create_task(_write(process, outgoing, incoming)),
-        asyncio.create_task(_log_errors(process, server.name, last_error)),
+        asyncio.create_task(_log_errors(process, server, last_error)),
     ]
     try:
         yield read_stream, write_stream
@@ -80,7 +71,7 @@ async def stdio_streams(
             await _end(process)
             if last_error and (process.returncode or 0) > 0:
                 # Nobody could find out otherwise why a program fails that was started so out of sight.
-                shown = redacted(_shown(last_error[0]), server.secrets())
+                shown = _shown(last_error[0], server.secrets())
                 log.info("MCP server %s wrote before it ended: %s", server.name, shown)
         finally:
             # What left the process group may hold the pipes open: nobody waits for it.
@@ -90,6 +81,42 @@ async def stdio_streams(
             await asyncio.gather(*tasks, return_exceptions=True)
             for stream in (incoming, read_stream, write_stream, outgoing):
                 stream.close()
+
+
+async def _started(server: McpServer, environment: Mapping[str, str]) -> _Started:
+    loop = asyncio.get_running_loop()
+    # What `asyncio.create_subprocess_exec` does; but it keeps the transport, which must be closed at the end.
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
+            lambda: SubprocessStreamProtocol(limit=MAX_MESSAGE_BYTES, loop=loop),
+            *server.command,
+            cwd=server.cwd,
+            env=dict(environment),
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except (OSError, ValueError) as error:
+        raise Unavailable(_not_started(server, error)) from None
+    except asyncio.CancelledError:
+        # Cancelled itself, it would end the program alone, and not what that has started already.
+        starting.add_done_callback(_end_unused)
+        await asyncio.wait([starting])
+        if _has_started(starting):
+            await _ended(Process(*starting.result(), loop))
+        raise
+
+
+def _has_started(starting: asyncio.Future[_Started]) -> bool:
+    return not starting.cancelled() and starting.exception() is None
+
+
+def _end_unused(starting: asyncio.Future[_Started]) -> None:
+    if _has_started(starting):
+        transport, _ = starting.result()
+        _signal_group(transport.get_pid(), signal.SIGKILL)
+        transport.close()
 
 
 def _not_started(server: McpServer, error: OSError | ValueError) -> str:
@@ -102,8 +129,8 @@ def _not_started(server: McpServer, error: OSError | ValueError) -> str:
 
 def _named(server: McpServer, path: str) -> str:
     """A path as an operator may see it; of a long one, the end tells more."""
-    shown = path if len(path) <= _MAX_SHOWN_PATH else ".../" + os.path.basename(path)
-    return repr(redacted(shown, server.secrets()))
+    clean = hide(path, server.secrets(), len(path))
+    return repr(clean if len(clean) <= _MAX_SHOWN_PATH else ".../" + os.path.basename(clean))
 
 
 async def _read(
@@ -157,20 +184,33 @@ async def _write(
         incoming.close()
 
 
-async def _log_errors(process: Process, name: str, last: list[str]) -> None:
+async def _log_errors(process: Process, server: McpServer, last: list[str]) -> None:
     """Read its stderr, or it would stand still once the pipe is full; the last line is kept in `last`."""
     assert process.stderr is not None
+    secrets, begun = server.secrets(), b""
     while piece := await process.stderr.read(64 * 1024):
-        lines = piece.decode("utf-8", "replace").splitlines()
-        last += [line for line in lines if line.strip()][-1:]
-        del last[:-1]
-        if log.isEnabledFor(logging.DEBUG):
-            for line in lines:
-                log.debug("MCP server %s: %s", name, _shown(line))
+        # A secret may come in two pieces, and is known by its whole alone: what is no line yet waits.
+        whole, _, begun = (begun + piece).rpartition(b"\n")
+        if len(begun) > _MAX_LINE_BYTES:
+            whole, begun = whole + b"\n" + begun, b""
+        _keep_lines(whole, server.name, secrets, last)
+        if begun.strip():
+            last[:] = [begun.decode("utf-8", "replace")]
+    _keep_lines(begun, server.name, secrets, last)
 
 
-def _shown(line: str) -> str:
-    return line[:_MAX_SHOWN_LINE].encode("unicode_escape").decode()
+def _keep_lines(raw: bytes, name: str, secrets: Sequence[str], last: list[str]) -> None:
+    lines = [line for line in raw.decode("utf-8", "replace").splitlines() if line.strip()]
+    last += lines[-1:]
+    del last[:-1]
+    if log.isEnabledFor(logging.DEBUG):
+        for line in lines:
+            log.debug("MCP server %s: %s", name, _shown(line, secrets))
+
+
+def _shown(line: str, secrets: Sequence[str]) -> str:
+    """A line as the log may have it. Escaped last: secrets are known as they are."""
+    return hide(line, secrets, _MAX_SHOWN_LINE).encode("unicode_escape").decode()
 
 
 async def _exit_words(process: Process) -> str:

@@ -13,6 +13,12 @@ MAX_NAME_CHARS = 64
 """Longest name of a function in OpenAI's API."""
 
 SEPARATOR = "__"
+_MARK_CHARS = 8
+_FEWEST_CHARS = 4
+MAX_PREFIX_CHARS = MAX_NAME_CHARS - len(SEPARATOR) - _FEWEST_CHARS - len("_") - _MARK_CHARS
+"""Behind a server's name there must be room for the first few characters of any tool's, and its mark."""
+
+_NOT_IN_A_PREFIX = re.compile(r"[^A-Za-z0-9-]+")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 ServerState = Literal["disabled", "connecting", "ready", "failed", "stopped"]
@@ -96,6 +102,22 @@ class ServerHealth(msgspec.Struct, frozen=True, kw_only=True):
     missing_tools: tuple[str, ...] = ()
 
 
+def tool_prefix(server: str) -> str:
+    """A server's name as it opens the names of its tools; empty where no character of it can stand there.
+
+    One that is too long ends with a hash of the full one.
+    """
+    prefix = re.sub(r"_+", "_", _NOT_IN_A_PREFIX.sub("_", server)).strip("_")
+    if len(prefix) <= MAX_PREFIX_CHARS:
+        return prefix
+    mark = _mark(server)
+    return prefix[: MAX_PREFIX_CHARS - len(mark)].rstrip("_") + mark
+
+
+def _mark(name: str) -> str:
+    return "_" + hashlib.sha256(name.encode()).hexdigest()[:_MARK_CHARS]
+
+
 def offered_names(prefix: str, tools: Iterable[Tool]) -> dict[str, Tool]:
     """Each tool under a name of its own, `prefix__tool`.
 
@@ -106,7 +128,7 @@ def offered_names(prefix: str, tools: Iterable[Tool]) -> dict[str, Tool]:
     for tool in tools:
         name = prefix + SEPARATOR + _NOT_IN_A_NAME.sub("_", tool.name)
         if len(name) > MAX_NAME_CHARS or name in named:
-            mark = "_" + hashlib.sha256(tool.name.encode()).hexdigest()[:8]
+            mark = _mark(tool.name)
             name = name[: MAX_NAME_CHARS - len(mark)] + mark
         named.setdefault(name, tool)
     return named
@@ -118,4 +140,5 @@ def cut(text: str, max_bytes: int) -> tuple[str, bool]:
     if len(raw) <= max_bytes:
         return raw.decode(), False
     note = f"\n[cut: {len(raw)} bytes in all]"
-    return raw[: max(0, max_bytes - len(note))].decode("utf-8", "ignore") + note, True
+    kept = raw[: max(0, max_bytes - len(note))].decode("utf-8", "ignore")
+    return kept + note[: max(0, max_bytes)], True

@@ -178,8 +178,11 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain(self) -> None:
         left_s = self._shutdown_timeout_s
-        if self._tool_loop is not None:
-            left_s = await self._tool_loop.drain(left_s)
-        await self._service.drain(left_s)
-        if self._tool_loop is not None:
-            await self._tool_loop.tools.aclose()
+        try:
+            if self._tool_loop is not None:
+                left_s = await self._tool_loop.drain(left_s)
+            await self._service.drain(left_s)
+        finally:
+            # Whatever became of the model, no process of a tool may stay behind.
+            if self._tool_loop is not None:
+                await self._tool_loop.tools.aclose()
