@@ -117,7 +117,7 @@ class McpManager:
         timeout_s: float | None = None,
         max_bytes: int | None = None,
     ) -> ToolOutcome:
-        """Run a tool, and write the audit line, whatever comes of it.
+        """Run a tool, and write the audit line, whatever comes of it; a name that is none gets no line.
 
         Args:
             name: `server__tool`.
