@@ -44,6 +44,9 @@ class FakeToolService:
     async def aclose(self) -> None:
         self.closed = True
 
+    def kill(self) -> None:
+        self.closed = True
+
     def servers(self) -> list[ServerHealth]:
         return [
             ServerHealth(

@@ -255,6 +255,17 @@ async def test_no_process_is_left_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement(80)
+async def test_no_process_is_left_behind_by_who_has_no_time_to_close(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = f"sleep 600 & echo $$ $!. > {pids}; exec {sys.executable} {FAKES / 'mcp_rogue.py'} fine"
+    server = McpServer(name="x", prefix="x", transport="stdio", command=("/bin/sh", "-c", code))
+    async with managing(server) as manager:
+        await settled(manager)
+        manager.kill()
+        await until(lambda: not any(running(int(pid)) for pid in pids.read_text().rstrip(".\n").split()))
+
+
+@pytest.mark.requirement(80)
 async def test_no_process_is_left_behind_by_a_start_that_is_cancelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

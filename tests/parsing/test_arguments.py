@@ -140,6 +140,32 @@ def test_many_branches_that_lead_to_each_other_are_followed_to_an_end() -> None:
     assert json.loads(Arguments(tool).of("d").json_text('{"x": "3"}')) == {"x": 3}
 
 
+class Counted(dict[str, Any]):
+    """Counts how often it is looked into."""
+
+    looks = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        Counted.looks += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("keyword", ["items", "additionalProperties"])
+def test_many_values_do_not_look_through_many_branches_each(keyword: str) -> None:
+    Counted.looks = 0
+    branches = [Counted({keyword: {"const": i}}) for i in range(200)]
+    values = ["3"] * 5000 if keyword == "items" else {f"k{i}": "3" for i in range(5000)}
+    typed = json.loads(Argument({"anyOf": branches}).json_text(json.dumps(values)))
+    assert set(typed if keyword == "items" else typed.values()) == {3}
+    assert Counted.looks < 50 * len(branches)
+
+
+@pytest.mark.parametrize(("text", "value"), [("007", 7), ("-00", 0), ("0" * 400, "0" * 400)])
+def test_zeros_before_a_number_count_where_only_a_number_may_stand(text: str, value: Any) -> None:
+    assert json.loads(Argument({"type": ["integer", "null"]}).json_text(text)) == value
+    assert json.loads(Argument({"type": ["integer", "string"]}).json_text(text)) == text
+
+
 def test_objects_within_objects_know_the_definitions_of_the_tool() -> None:
     days = {"type": "object", "properties": {"from": {"$ref": "#/$defs/day"}}}
     tool = {"properties": {"days": days}, "$defs": {"day": {"type": "integer"}}}

@@ -144,10 +144,11 @@ async def test_a_budget_for_thoughts_has_the_names_of_other_servers(
     assert service.requests[-1].thinking_budget == 7
     answer = await client.post("/v1/responses", json={"input": "hi", name: 8})
     assert (answer.status_code, service.requests[-1].thinking_budget) == (200, 8)
-    message = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, name: 8}
-    refused = await client.post("/v1/messages", json=message)
-    assert refused.status_code == 400
-    assert "thinking.budget_tokens" in refused.json()["error"]["message"]
+    for budget in (8, 0):
+        message = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9, name: budget}
+        refused = await client.post("/v1/messages", json=message)
+        assert refused.status_code == 400
+        assert "thinking.budget_tokens" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("name", ["guided_json_object", "ebnf", "guided_grammar", "structured_outputs"])

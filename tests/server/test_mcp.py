@@ -424,6 +424,13 @@ async def test_a_choice_may_mean_tools_that_are_offered_without_asking(
         assert {tool.name for tool in request.input.tools} == offered
 
 
+async def test_a_choice_that_is_none_is_told_all_that_there_are() -> None:
+    asked = HELLO | {"mcp_tools": True, "tools": [MINE], "tool_choice": allowed("auto", "nobody")}
+    async with client(FakeToolService({"t": "five"})) as http:
+        message = (await http.post("/v1/chat/completions", json=asked)).json()["error"]["message"]
+    assert "the tools are: 'box__t', 'mine'" in message
+
+
 async def test_tools_can_be_offered_without_asking_and_declined() -> None:
     service = model(SAY, SAY, SAY, SAY, SAY)
     own = {"type": "function", "function": {"name": "box__t"}}

@@ -85,7 +85,7 @@ async def test_a_forced_call_is_never_shown_as_text_wherever_it_is_cut_off(tmp_p
 async def test_a_call_in_the_place_of_a_form_is_no_text_of_that_form_wherever_it_is_cut_off(
     tmp_path: Path, name: str
 ) -> None:
-    marked = bool(OutputParser(FORMATS.get(name), tools=TOOLS).begins_marked_call(script(name)))
+    marked = OutputParser(FORMATS.get(name), tools=TOOLS).begins_markup(script(name))
     settings = ModelConfig(model=str(tmp_path / "m"), tool_call_parser=name, reasoning_parser="plain")
     hub = scripted_service(tmp_path / "m", [Answer(script(name))], model=settings)
     form = JsonSchema({"type": "object", "properties": {"a": {"type": "integer"}}})
@@ -101,8 +101,11 @@ async def test_a_call_in_the_place_of_a_form_is_no_text_of_that_form_wherever_it
     finally:
         await hub.aclose()
     assert any(choice.tool_calls for choice in cut)
-    # What nothing marks could be the form's as well.
-    assert {choice.text for choice in cut} == {""} or not marked
+    if marked:
+        assert {choice.text for choice in cut} == {""}
+    else:  # what nothing marks could be the form's as well
+        assert name in ("llama3_json", "pythonic")
+        assert {choice.text for choice in cut if choice.tool_calls} == {""}
 
 
 async def test_a_form_that_is_cut_off_is_shown(tmp_path: Path) -> None:
@@ -160,6 +163,32 @@ async def test_a_stop_string_in_its_arguments_is_the_reason_and_one_behind_them_
     for choice in whole:
         assert choice.finish_reason == "tool_calls"
         assert [json.loads(call.arguments) for call in choice.tool_calls] == [ARGUMENTS]
+
+
+async def test_a_call_that_was_closed_is_whole_whatever_its_arguments_are(tmp_path: Path) -> None:
+    text = script("hermes").replace('"Rome"', "Rome") + "\nDone here."
+    hub = scripted_service(tmp_path / "m", [Answer(text)])
+    await hub.start()
+    try:
+        (choice,) = (await fold(hub.generate(request("auto", stop=("here",), max_tokens=1000)))).choices
+    finally:
+        await hub.aclose()
+    assert (choice.finish_reason, choice.stop_sequence) == ("tool_calls", "here")
+    assert "Done" in choice.text
+
+
+@pytest.mark.parametrize("stop", [">", "think"])
+async def test_a_form_shows_no_part_of_a_tag_that_opens_a_thought(tmp_path: Path, stop: str) -> None:
+    hub = scripted_service(tmp_path / "m", [Answer("<think>Hm.</think>{}")])
+    asked = request("auto", stop=(stop,), max_tokens=1000)
+    chat = msgspec.structs.replace(asked.input, tools=())
+    await hub.start()
+    try:
+        asked = msgspec.structs.replace(asked, input=chat, constraint=JsonSchema({"type": "object"}))
+        (choice,) = (await fold(hub.generate(asked))).choices
+    finally:
+        await hub.aclose()
+    assert (choice.text, choice.finish_reason) == ("", "stop")
 
 
 async def test_the_logprobs_of_its_tokens_are_all_told(tmp_path: Path) -> None:

@@ -100,7 +100,12 @@ class Connection:
         """Have the server told to stop. It may not read: nobody waits until it has, but for who closes."""
         if calling.cancel():
             self._abandoned.add(calling)
-            calling.add_done_callback(self._abandoned.discard)
+            calling.add_done_callback(self._forget)
+
+    def _forget(self, calling: asyncio.Future[Any]) -> None:
+        self._abandoned.discard(calling)
+        if not calling.cancelled():
+            calling.exception()  # heard of here: asyncio would write it into the log, secrets and all
 
     async def aclose(self) -> None:
         """Wait for what still runs, once the streams are closed under it."""

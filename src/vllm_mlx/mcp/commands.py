@@ -121,11 +121,18 @@ _PROGRAMS = tuple(
             r"powershell|pwsh",
             r"(?i:[-/](c|co|com\w*|cwa|e|ec|en\w*)([:=].*)?)",
             r"(?i:[-/](ex\w*|ep|wo\w*|wd|con\w*|set\w*|ps\w*|cus\w*|v\w*))",
-            rf"(?i:[-/]f\w*)|{_SCRIPT}",
+            rf"(?i:[-/]f\w*)|(?!/){_SCRIPT}",
         ),
-        (r"cmd", r"/[ckrCKR].*", r"(?!)", _SCRIPT),
+        (r"cmd", r"/[ckrCKR].*", r"(?!)", r"[^/].*"),
+        (r"nu|xonsh|elvish|su|script", r"-[A-Za-z]*c.*|--commands?(=.*)?", r"(?!)", _SCRIPT),
+        (r"scala|swift|groovy|bb|erl|nix-shell|gdb", r"--?(e|ex|eval|run|command)(=.*)?", r"(?!)", _SCRIPT),
         # Launchers: what follows their first plain word belongs to the program they launch.
-        (r"deno", r"eval", r"-[cL]|--(config|import-map|lock|cert|env-file|location)", rf"task|{_SCRIPT}"),
+        (
+            r"deno",
+            r"eval",
+            r"-[cL]|--(config|import-map|lock|cert|env-file|location)",
+            r"(?!(eval|run)$)[^-].*",
+        ),
         (r"npx|pnpx|bunx", r"-c(=.*)?|--call(=.*)?|--shell-mode", _PACKAGE_OPTIONS, _FIRST),
         (
             r"npm|pnpm|yarn",

@@ -120,8 +120,11 @@ class McpServer:
 
 def _spellings(secret: str) -> set[str]:
     """As it is, in a text of Python's or JSON's, and in an address."""
+    quoted = [quote(secret, safe=safe, errors="surrogateescape") for safe in ("", "/", " ")]
+    texts = [json.dumps(secret, ensure_ascii=ascii) for ascii in (False, True)] + [repr(secret)]
     escaped = secret.encode("unicode_escape").decode()
-    return {secret, escaped, json.dumps(secret)[1:-1], quote(secret, safe="", errors="surrogateescape")}
+    spelled = {secret, escaped, *quoted, quoted[2].replace(" ", "+"), *(text[1:-1] for text in texts)}
+    return spelled | {text.replace("/", "\\/") for text in spelled}
 
 
 def read_config(file: Path, environment: Mapping[str, str]) -> tuple[McpServer, ...]:

@@ -19,6 +19,7 @@ from vllm_mlx.core.naming import listed
 from vllm_mlx.mcp.audit import Execution, record
 from vllm_mlx.mcp.config import McpServer
 from vllm_mlx.mcp.keeper import Connect, Keeper, Pause, unavailable
+from vllm_mlx.mcp.processes import kill_all
 from vllm_mlx.mcp.tools import SEPARATOR, OfferedTool, ServerHealth, Tool, ToolOutcome, cut
 
 MAX_CALLS_AT_ONCE = 32
@@ -65,6 +66,10 @@ class McpManager:
             await asyncio.gather(*(keeper.aclose() for keeper in self._keepers.values()))
         finally:
             self._checks.shutdown(wait=False, cancel_futures=True)
+
+    def kill(self) -> None:
+        """End all processes of servers at once; a signal's handler may."""
+        kill_all()
 
     def servers(self) -> list[ServerHealth]:
         """How each server does, in the order of the file."""

@@ -17,6 +17,7 @@ from mcp.types import JSONRPCError, JSONRPCNotification, JSONRPCResponse, jsonrp
 
 from vllm_mlx.core.errors import Unavailable
 from vllm_mlx.mcp.config import McpServer
+from vllm_mlx.mcp.processes import group_ended, group_started, signal_group
 from vllm_mlx.mcp.redaction import hide
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ async def stdio_streams(
     """
     transport, protocol = await _started(server, environment)
     process = Process(transport, protocol, asyncio.get_running_loop())
+    group_started(process.pid)
     incoming, read_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     write_stream, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     last_error: list[str] = []
@@ -115,7 +117,7 @@ def _has_started(starting: asyncio.Future[_Started]) -> bool:
 def _end_unused(starting: asyncio.Future[_Started]) -> None:
     if _has_started(starting):
         transport, _ = starting.result()
-        _signal_group(transport.get_pid(), signal.SIGKILL)
+        signal_group(transport.get_pid(), signal.SIGKILL)
         transport.close()
 
 
@@ -187,12 +189,15 @@ async def _write(
 async def _log_errors(process: Process, server: McpServer, last: list[str]) -> None:
     """Read its stderr, or it would stand still once the pipe is full; the last line is kept in `last`."""
     assert process.stderr is not None
-    secrets, begun = server.secrets(), b""
+    secrets, begun, too_long = server.secrets(), b"", False
     while piece := await process.stderr.read(64 * 1024):
+        if too_long:  # its beginning is told, which is all that is shown; its rest may begin in a secret
+            _, newline, piece = piece.partition(b"\n")
+            too_long = not newline
         # A secret may come in two pieces, and is known by its whole alone: what is no line yet waits.
         whole, _, begun = (begun + piece).rpartition(b"\n")
         if len(begun) > _MAX_LINE_BYTES:
-            whole, begun = whole + b"\n" + begun, b""
+            whole, begun, too_long = whole + b"\n" + begun, b"", True
         _keep_lines(whole, server.name, secrets, last)
         if begun.strip():
             last[:] = [begun.decode("utf-8", "replace")]
@@ -226,10 +231,11 @@ async def _end(process: Process) -> None:
     process.stdin.close()
     try:
         if not await _ended(process):
-            _signal_group(process.pid, signal.SIGTERM)
+            signal_group(process.pid, signal.SIGTERM)
             await _ended(process)
     finally:
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
+        group_ended(process.pid)
     await _ended(process)
 
 
@@ -240,8 +246,3 @@ async def _ended(process: Process) -> bool:
             while process.returncode is None:  # noqa: ASYNC110  (asyncio has no event for this alone)
                 await asyncio.sleep(_POLL_S)
     return process.returncode is not None
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

@@ -7,8 +7,8 @@ import math
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from vllm_mlx.core.json_type import json_type
 from vllm_mlx.parsing.python_literal import read_literal
@@ -20,6 +20,7 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DEPTH = 64
 _MAX_PARTS = 256
 _ANYTHING: Schema = {}
+_LEADING_ZEROS = re.compile("-?0[0-9]{1,300}")
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
 _TYPES = ("null", "boolean", "integer", "number", "array", "object", "string")
 
@@ -110,6 +111,22 @@ class Arguments:
         return any(_no_text(self._rules.types(one)) for one in self._rules.properties(self._schema))
 
 
+class _Inside(NamedTuple):
+    """What a schema and its branches say of what a value holds, put together once: a list may be long.
+
+    Attributes:
+        named: members by their names.
+        others: all other members.
+        first: items at the first places.
+        rest: all other items.
+    """
+
+    named: Mapping[str, Schema | None]
+    others: Schema | None
+    first: Sequence[Schema | None]
+    rest: Schema | None
+
+
 class _Rules:
     """What the parts of one schema allow.
 
@@ -123,7 +140,7 @@ class _Rules:
         self._types: dict[int, frozenset[str]] = {}
         self._texts: dict[int, frozenset[str]] = {}
         self._parts: dict[int, tuple[Schema, ...]] = {}
-        self._unions: dict[tuple[int, ...], Schema] = {}
+        self._insides: dict[int, _Inside] = {}
 
     def followed(self, schema: Schema) -> Schema:
         """The schema behind a chain of references into the tool's own definitions."""
@@ -152,12 +169,18 @@ class _Rules:
     def member(self, schema: Schema | None, key: str) -> Schema | None:
         """What is said of a member of an object, by the schema or by a branch of it."""
         parts = self.parts(schema)
-        named = [part["properties"][key] for part in parts if key in _mapping(part, "properties")]
-        return self._union(named or [part.get("additionalProperties") for part in parts])
+        if len(parts) == 1:  # nearly always
+            return _mapping_or_none(_member(parts[0], key))
+        inside = self._inside_of(parts)
+        return inside.named.get(key, inside.others)
 
     def item(self, schema: Schema | None, place: int) -> Schema | None:
         """The same of an item of a list."""
-        return self._union([_item(part, place) for part in self.parts(schema)])
+        parts = self.parts(schema)
+        if len(parts) == 1:
+            return _mapping_or_none(_item(parts[0], place))
+        inside = self._inside_of(parts)
+        return inside.first[place] if place < len(inside.first) else inside.rest
 
     def properties(self, schema: Schema | None) -> Iterator[Schema]:
         """All that is said of members by their names."""
@@ -180,12 +203,18 @@ class _Rules:
             found = self._parts[id(schema)] = tuple(parts.values())
         return found
 
-    def _union(self, schemas: Sequence[object]) -> Schema | None:
-        """One schema for what several places say; what allows a text in one of them may be a text."""
-        told = {id(one): one for one in schemas if isinstance(one, Mapping)}
-        if len(told) < 2:
-            return next(iter(told.values()), None)
-        return self._unions.setdefault(tuple(told), {"anyOf": list(told.values())})
+    def _inside_of(self, parts: tuple[Schema, ...]) -> _Inside:
+        found = self._insides.get(id(parts))
+        if found is None:
+            named = dict.fromkeys(name for part in parts for name in _mapping(part, "properties"))
+            places = range(max((len(_first_items(part)) for part in parts), default=0))
+            found = self._insides[id(parts)] = _Inside(
+                named=_unions(parts, named),
+                others=_union([part.get("additionalProperties") for part in parts]),
+                first=[_union([_item(part, place) for part in parts]) for place in places],
+                rest=_union([_item(part, len(places)) for part in parts]),
+            )
+        return found
 
     def _told_types(self, schema: Schema, depth: int) -> frozenset[str]:
         if depth > _MAX_DEPTH:
@@ -240,13 +269,44 @@ def _mapping(schema: Schema, keyword: str) -> Schema:
     return found if isinstance(found, Mapping) else _ANYTHING
 
 
-def _item(schema: Schema, place: int) -> object:
-    """What one schema says of an item; older drafts have a list in `items`."""
+def _mapping_or_none(found: object) -> Schema | None:
+    return found if isinstance(found, Mapping) else None
+
+
+def _member(schema: Schema, key: str) -> object:
+    """What one schema says of a member."""
+    properties = _mapping(schema, "properties")
+    return properties[key] if key in properties else schema.get("additionalProperties")
+
+
+def _first_items(schema: Schema) -> list[Any]:
+    """What one schema says of the first items; older drafts have that list in `items`."""
     items = schema.get("items")
     first = items if isinstance(items, list) else schema.get("prefixItems")
-    if isinstance(first, list) and place < len(first):
+    return first if isinstance(first, list) else []
+
+
+def _item(schema: Schema, place: int) -> object:
+    first, items = _first_items(schema), schema.get("items")
+    if place < len(first):
         return first[place]
     return schema.get("additionalItems") if isinstance(items, list) else items
+
+
+def _unions(parts: Sequence[Schema], names: Iterable[str]) -> dict[str, Schema | None]:
+    said: dict[str, list[object]] = {name: [] for name in names}
+    for part in parts:
+        for name, one in _mapping(part, "properties").items():
+            said[name].append(one)
+    return {name: _union(several) for name, several in said.items()}
+
+
+def _union(schemas: Sequence[object]) -> Schema | None:
+    """One schema for what several places say; what allows a text in one of them may be a text."""
+    told = {id(one): one for one in schemas if isinstance(one, Mapping)}
+    if len(told) < 2:
+        return next(iter(told.values()), None)
+    return {"anyOf": list(told.values())}
 
 
 def _no_text(types: frozenset[str]) -> bool:
@@ -260,6 +320,8 @@ def _from_text(text: str, types: frozenset[str], texts: frozenset[str]) -> Any:
     if not types - {"string"}:
         return text
     value = _read(bare, text, _finite if "string" in types else _nearest)
+    if value is text and "string" not in types and _LEADING_ZEROS.fullmatch(bare):
+        value = int(bare)
     if isinstance(value, str) and bare[:1] in ("[", "{"):
         value = _read_python(bare, text)
     if "boolean" in types or "null" in types:

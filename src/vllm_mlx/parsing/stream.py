@@ -51,6 +51,7 @@ class OutputParser:
 
     Attributes:
         calls: how many tool calls have begun.
+        in_call: whether the last one is not known to be over.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class OutputParser:
         self._has_form = has_form
         self._new_id = new_id
         self.calls = 0
+        self.in_call = False
         self._by_trigger, self._bare = _triggers(format if tools is not None else None)
         think = format.reasoning
         tags = [*self._by_trigger, *format.dropped]
@@ -117,9 +119,10 @@ class OutputParser:
         """Whether some of the answer's text was told."""
         return self._answer.said
 
-    def begins_marked_call(self, text: str) -> bool:
-        """Whether so begins a call with a mark, or its mark."""
-        return bool(text) and any(text.startswith(tag) or tag.startswith(text) for tag in self._by_trigger)
+    def begins_markup(self, text: str) -> bool:
+        """Whether so begins a tag, or what stands behind one."""
+        tags = self._in_answer.tags
+        return bool(text) and any(text.startswith(tag) or tag.startswith(text) for tag in tags)
 
     # The sink that the readers of calls tell.
 
@@ -138,6 +141,11 @@ class OutputParser:
         self._voice.meet_tag()
         self._events.append(ToolCallStart(self._choice, self.calls, self._new_id(), name))
         self.calls += 1
+        self.in_call = True
+
+    def end(self) -> None:
+        """It is over."""
+        self.in_call = False
 
     def write(self, arguments: str) -> None:
         """More of the begun call's arguments."""

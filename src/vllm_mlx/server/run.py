@@ -163,6 +163,8 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: stop in order. Second: what the signal does by itself, whatever still hangs."""
         if self.should_exit:
+            if self._tool_loop is not None:
+                self._tool_loop.tools.kill()
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         self.should_exit = True

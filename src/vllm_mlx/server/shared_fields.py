@@ -48,6 +48,11 @@ def budgets_elsewhere(here: str) -> dict[str, str]:
     return dict.fromkeys(_BUDGETS, f"is a field of OpenAI's APIs; here the budget is {here}")
 
 
+def asks(value: Any) -> bool:
+    """Whether a refused field asks for anything: a budget of 0 does; `false` and what is empty do not."""
+    return bool(value) or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
 def told_effort(effort: Effort) -> str:
     """The template's variable `reasoning_effort`: low, medium or high, which is all that models learn."""
     return _TOLD.get(effort, "high")

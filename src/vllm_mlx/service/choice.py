@@ -15,15 +15,16 @@ from vllm_mlx.parsing.stops import StopMatcher, StopStep
 from vllm_mlx.parsing.stream import OutputParser
 from vllm_mlx.service.judge import CallWatch
 
-BoundTo = Literal["nothing", "calls", "form or calls"]
+BoundTo = Literal["nothing", "calls", "form"]
 
 
 class ChoiceStream:
     """The text side of one choice. Synchronous, and alone with its state.
 
     Args:
-        bound_to: what a grammar makes of the answer. Where that is calls, the markup of one that is cut off
-            before its name is told is no answer of the model's, and is not shown as one.
+        bound_to: what a grammar makes of the answer: calls, or something of a form, beside which calls may be
+            allowed. The markup of a call that is cut off before its name is told, or of a thought, is then
+            no answer of the model's, and is not shown as one.
 
     Attributes:
         index: which choice it is.
@@ -107,15 +108,16 @@ class ChoiceStream:
             events = _without_text(events)
         if stopped:
             reason = "stop"
-        if reason == "stop" and self._parser.calls and not (stopped and self._watch.inside_call):
+        cut = stopped and self._parser.in_call and self._watch.lacks_json
+        if reason == "stop" and self._parser.calls and not cut:
             reason = "tool_calls"
         self.finished = True
         return events + self._seen([Finished(self.index, reason, self._stops.matched)])
 
     def _is_markup(self, ending: Sequence[Event], *, answering: bool) -> bool:
-        """Whether the text that a cut-off answer ends in is that of calls."""
-        if self._bound_to == "form or calls" and not answering:
-            return bool(self._parser.calls) or self._parser.begins_marked_call(_text(ending))
+        """Whether the text that a cut-off answer ends in is none of its own."""
+        if self._bound_to == "form" and not answering:
+            return bool(self._parser.calls) or self._parser.begins_markup(_text(ending))
         return self._bound_to == "calls"
 
     def _seen(self, events: list[Event]) -> list[Event]:

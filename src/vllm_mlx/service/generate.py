@@ -126,7 +126,7 @@ def _bound_to(request: GenerateRequest) -> BoundTo:
     chat = request.input
     if isinstance(chat, ChatInput) and chat.tool_choice.mode in ("required", "named"):
         return "calls"
-    return "form or calls" if request.constraint is not None and _tools(request) else "nothing"
+    return "form" if request.constraint is not None else "nothing"
 
 
 def _tools(request: GenerateRequest) -> tuple[ToolSpec, ...]:

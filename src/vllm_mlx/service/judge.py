@@ -115,7 +115,7 @@ class CallWatch:
                 self._end(cut=event.reason in ("length", "stop"))
 
     @property
-    def inside_call(self) -> bool:
+    def lacks_json(self) -> bool:
         """Whether the arguments of the last call are no JSON so far; longer ones than are looked at count as
         whole.
         """

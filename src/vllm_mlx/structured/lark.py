@@ -16,8 +16,9 @@ WHITESPACE = r" |\n[ \t]{0,24}"
 """Between the marks of JSON: one space, or a line break with an indent. More would be room to never end."""
 
 ESCAPES = 'nrbtf\\"'
-"""What may follow a backslash in JSON. Not `u`: `"\\u0061"` is the name `a`, and what a schema says of a name
-is looked up by how it is written. So a control character without a short escape cannot be written at all."""
+"""What may follow a backslash in a text that a grammar writes. Not `u`: `"\\u0061"` is the name `a`, and what
+a schema says of a name is looked up by how it is written. So a control character without a short escape can
+only be written where it stands in a name of the schema."""
 
 ANY_TEXT = "/(?s:.*)/"
 

@@ -288,7 +288,7 @@ class _Reader:
             raise _wrong(where, "must be a list of names")
         self._required += len(value)
         if self._required > MAX_ENUM_VALUES or len(value) > MAX_SUBSCHEMAS:
-            raise _wrong(where, "lists too many names")
+            raise _wrong(where, f"lists more than {MAX_SUBSCHEMAS} names")
         plain["required"] = list(dict.fromkeys(value))
 
     def additional_properties(

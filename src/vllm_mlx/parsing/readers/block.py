@@ -127,6 +127,8 @@ def read_run(source: Source, sink: CallSink, syntaxes: Sequence[CallSyntax], tri
             raise NoCall
         pending = ()
         yield from _read_call(source, sink, syntax, plan.closing, bare=trigger[:3] in ("", _FENCE))
+        if (yield from source.more()):
+            sink.end()
         if not plan.closing and isinstance(syntax, HeaderCalls):
             source.settle()  # each call has a trigger of its own, and nothing else would end the run
             return

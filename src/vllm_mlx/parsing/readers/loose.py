@@ -15,8 +15,8 @@ _WORD = re.compile(r"[^\s,:=(){}\[\]\"'<]*")
 _WORDS = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
 _CLOSER = {"{": "}", "[": "]", "(": "]"}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_ZIP_CODE = re.compile(r"0[0-9]+")
-"""No number in JSON and none in Python, which drops no zero."""
+_LEADING_ZERO = re.compile(r"-?0[0-9]+")
+"""No number in JSON: a code of digits, perhaps, unless the schema takes numbers only."""
 _SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "a": "\a", "v": "\v", "0": "\0"}
 _HEX = {"x": 2, "u": 4, "U": 8}
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -131,7 +131,7 @@ def word_to_json(word: str) -> str:
         return _WORDS[word]
     if _NUMBER.fullmatch(word):
         return word
-    if _ZIP_CODE.fullmatch(word):
+    if _LEADING_ZERO.fullmatch(word):
         return json.dumps(word)
     try:
         number: int | float = int(word, 0) if len(word) < 100 else float(word)

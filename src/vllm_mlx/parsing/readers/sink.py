@@ -26,6 +26,10 @@ class CallSink(Protocol):
         """A call begins; what was read so far is dealt with."""
         ...
 
+    def end(self) -> None:
+        """The begun call is over, and the text goes on behind it."""
+        ...
+
     def write(self, arguments: str) -> None:
         """More of the begun call's arguments, as JSON text; what was read so far is dealt with."""
         ...

@@ -14,7 +14,7 @@ from vllm_mlx.server.anthropic.errors import NO_THREADS
 from vllm_mlx.server.anthropic.messages_schema import CountTokensRequest, MessagesRequest
 from vllm_mlx.server.anthropic.tools_decode import decode_choice, decode_tools, one_call_at_most
 from vllm_mlx.server.anthropic.turns_decode import decode_conversation
-from vllm_mlx.server.shared_fields import budgets_elsewhere, forms_elsewhere, told_effort
+from vllm_mlx.server.shared_fields import asks, budgets_elsewhere, forms_elsewhere, told_effort
 
 REFUSED_FIELDS = {
     "mcp_servers": "this server connects to no MCP servers for a request; "
@@ -78,7 +78,7 @@ def decode_prompt(body: CountTokensRequest, *, more_tools: bool = False) -> Chat
         InvalidRequest: as `decode`.
     """
     for name, value in (body.model_extra or {}).items():
-        if name in REFUSED_FIELDS and value:
+        if name in REFUSED_FIELDS and asks(value):
             code = NO_THREADS if name == "thread" else None
             raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name, code=code)
     conversation = decode_conversation(body)

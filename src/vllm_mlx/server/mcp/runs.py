@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
+
+import msgspec
 
 from vllm_mlx.core.errors import InvalidRequest
 from vllm_mlx.core.events import ServedEvent
@@ -38,7 +40,7 @@ async def answer(
             `tool_choice` for a tool that is not there.
         Unavailable: it names a server that is not ready, or wants all and none is.
     """
-    offered = await _offered(tool_loop, request, wanted)
+    request, offered = await _completed(tool_loop, request, wanted)
     if not offered or tool_loop is None:
         return service.generate(request)
     return tool_loop.run(service.generate, request, offered, between=between)
@@ -56,7 +58,7 @@ async def first_chat(
     Raises:
         AppError: as `answer`.
     """
-    offered = await _offered(tool_loop, request, wanted)
+    request, offered = await _completed(tool_loop, request, wanted)
     chat = (first_turn(request, offered) if offered else request).input
     assert isinstance(chat, ChatInput)
     return chat
@@ -99,19 +101,29 @@ def check_known(wanted: AbstractSet[str], names: AbstractSet[str]) -> None:
         )
 
 
-async def _offered(
+async def _completed(
     tool_loop: ToolLoop | None, request: GenerateRequest, wanted: bool | list[str] | None
-) -> list[OfferedTool]:
-    """The tools that this server adds, once the request's choice is known to be among all that there are."""
-    offered = await _selected(tool_loop, request, wanted)
-    if may_add_tools(tool_loop, wanted) and isinstance(request.input, ChatInput):
-        choice = request.input.tool_choice
-        own = {tool.name for tool in request.input.tools}
-        if choice.allowed is not None:
-            check_known(set(choice.allowed), own | {tool.name for tool in offered})
-            offered = [tool for tool in offered if tool.name in choice.allowed]
-        check_choice(choice, own | {tool.name for tool in offered})
-    return offered
+) -> tuple[GenerateRequest, list[OfferedTool]]:
+    """The request and the tools that this server adds, once its choice is known to be among them all.
+
+    Of its own tools and of those only the allowed ones are left.
+    """
+    offered, chat = await _selected(tool_loop, request, wanted), request.input
+    if not may_add_tools(tool_loop, wanted) or not isinstance(chat, ChatInput):
+        return request, offered
+    allowed = chat.tool_choice.allowed
+    if allowed is not None:
+        check_known(set(allowed), _names(chat, offered))
+        offered = [tool for tool in offered if tool.name in allowed]
+        left = tuple(tool for tool in chat.tools if tool.name in allowed)
+        chat = msgspec.structs.replace(chat, tools=left)
+        request = msgspec.structs.replace(request, input=chat)
+    check_choice(chat.tool_choice, _names(chat, offered))
+    return request, offered
+
+
+def _names(chat: ChatInput, offered: Sequence[OfferedTool]) -> set[str]:
+    return {tool.name for tool in chat.tools} | {tool.name for tool in offered}
 
 
 async def _selected(

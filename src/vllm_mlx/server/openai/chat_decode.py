@@ -113,11 +113,10 @@ def _chosen(
         raise _wrong("tool_choice.allowed_tools", "is missing")
     # The others are not even shown: a model that does not know them cannot call them.
     names = {tool.function.name for tool in given.allowed_tools.tools}
-    if not more:
-        check_known(names, {tool.name for tool in tools})
-    allowed = tuple(sorted(names)) if more else None
-    left = tuple(tool for tool in tools if tool.name in names)
-    return left, ToolChoice(given.allowed_tools.mode, allowed=allowed)
+    if more:
+        return tools, ToolChoice(given.allowed_tools.mode, allowed=tuple(sorted(names)))
+    check_known(names, {tool.name for tool in tools})
+    return tuple(tool for tool in tools if tool.name in names), ToolChoice(given.allowed_tools.mode)
 
 
 def decode_tools(tools: Sequence[Tool] | None) -> tuple[ToolSpec, ...]:

@@ -19,7 +19,7 @@ from vllm_mlx.server.responses.encode import Shown
 from vllm_mlx.server.responses.items_decode import decode_items
 from vllm_mlx.server.responses.schema import CountInputRequest, ReasoningField, ResponsesRequest
 from vllm_mlx.server.responses.tools_decode import Toolbox, echoed, wrong
-from vllm_mlx.server.shared_fields import forms_elsewhere, thinking_variables
+from vllm_mlx.server.shared_fields import asks, forms_elsewhere, thinking_variables
 
 MAX_OUTPUT_TOKENS = 2**31 - 1
 _LOGPROBS = "message.output_text.logprobs"
@@ -95,7 +95,7 @@ def decode_prompt(body: CountInputRequest, toolbox: Toolbox, conversation: Conve
         InvalidRequest: as `decode`.
     """
     for name, value in (body.model_extra or {}).items():
-        if name in REFUSED_FIELDS and value:
+        if name in REFUSED_FIELDS and asks(value):
             raise InvalidRequest(f"{name}: {REFUSED_FIELDS[name]}", param=name)
     return ChatInput(
         messages=decode_items(body.instructions, conversation.items, conversation.where),

@@ -152,9 +152,9 @@ def _among(
         raise wrong("tool_choice.mode", "is missing")
     places = [(tool, f"tool_choice.tools[{i}]") for i, tool in enumerate(choice.tools or ())]
     named = {_named(tool, at) if more else _offered(tool, specs, at) for tool, at in places}
-    left = tuple(spec for spec in specs if spec.name in named)
     if more:
-        return Toolbox(left, ToolChoice(choice.mode, allowed=tuple(sorted(named))), names)
+        return Toolbox(specs, ToolChoice(choice.mode, allowed=tuple(sorted(named))), names)
+    left = tuple(spec for spec in specs if spec.name in named)
     return Toolbox(left, _required(left) if choice.mode == "required" else ToolChoice("auto"), names)
 
 
