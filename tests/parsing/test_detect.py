@@ -149,13 +149,16 @@ def test_a_flag_takes_the_place_of_its_part_alone() -> None:
 @pytest.mark.requirement(11)
 @pytest.mark.parametrize("tools", ["harmony", "functionary", "muse_glimmer"])
 def test_thoughts_that_stand_in_channels_are_not_told_apart_by_another_format(tools: str) -> None:
-    for thoughts in ("hermes", "plain"):
-        with pytest.raises(InvalidSetting, match=f"must be auto.* beside calls of {tools}") as caught:
+    own = "plain" if tools == "functionary" else tools  # which has no thoughts
+    for thoughts in {"hermes", "plain"} - {own}:
+        with pytest.raises(InvalidSetting, match=f"must be auto or {own} beside calls of {tools}") as caught:
             choose_format("", "", tool_call_parser=tools, reasoning_parser=thoughts)
         assert caught.value.name == "reasoning_parser"
-    if tools != "functionary":  # which has no thoughts
-        same = choose_format("", "", tool_call_parser=tools, reasoning_parser=tools)
-        assert same.format == FORMATS.get(tools)
+        with pytest.raises(InvalidSetting, match=f"must be auto or {own} beside calls of {tools}"):
+            check_names(tools, thoughts)
+    check_names(tools, own)
+    same = choose_format("", "", tool_call_parser=tools, reasoning_parser=own)
+    assert same.format.calls == FORMATS.get(tools).calls
 
 
 @pytest.mark.requirement(11)

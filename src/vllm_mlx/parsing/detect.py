@@ -78,12 +78,7 @@ def choose_format(
             thinker, thinks_by = fmt, by
     if reasoning_parser != AUTO:
         thinker, thinks_by = _thinker(reasoning_parser), "flag"
-        if fmt.channels and thinker is not fmt:
-            own = f"auto or {fmt.name}" if fmt.reasoning else "auto"
-            raise InvalidSetting(
-                "reasoning_parser",
-                f"must be {own} beside calls of {fmt.name}, where channels part the answer",
-            )
+        _check_pair(fmt, thinker)
     joined = fmt
     if thinker is not fmt:
         joined = msgspec.structs.replace(
@@ -99,15 +94,25 @@ def choose_format(
 
 
 def check_names(tool_call_parser: str, reasoning_parser: str) -> None:
-    """See that both flags name formats, before anything is loaded.
+    """See that both flags name formats that go together, before anything is loaded.
 
     Raises:
-        InvalidSetting: one does not; the message lists those there are.
+        InvalidSetting: they do not; where a name is none, the message lists those there are.
     """
-    if tool_call_parser != AUTO:
-        _named("tool_call_parser", tool_call_parser)
-    if reasoning_parser != AUTO:
-        _thinker(reasoning_parser)
+    fmt = None if tool_call_parser == AUTO else _named("tool_call_parser", tool_call_parser)
+    thinker = None if reasoning_parser == AUTO else _thinker(reasoning_parser)
+    if fmt is not None and thinker is not None:
+        _check_pair(fmt, thinker)
+
+
+def _check_pair(fmt: OutputFormat, thinker: OutputFormat) -> None:
+    """Channels tell apart what is thought, if anything is, and leave nothing to another format."""
+    if fmt.channels and thinker is not fmt and (fmt.reasoning or thinker.reasoning):
+        own = fmt.name if fmt.reasoning else "plain"
+        raise InvalidSetting(
+            "reasoning_parser",
+            f"must be auto or {own} beside calls of {fmt.name}, where channels part the answer",
+        )
 
 
 def _named(setting: str, name: str) -> OutputFormat:

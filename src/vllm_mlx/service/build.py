@@ -13,9 +13,9 @@ from typing import Any
 
 from vllm_mlx.chat.template import ChatTemplate
 from vllm_mlx.chat.tokenizer import Tokenizer
-from vllm_mlx.config import Config, McpConfig, ModelConfig
+from vllm_mlx.config import Config, InvalidSetting, McpConfig, ModelConfig
 from vllm_mlx.core.clock import Clock, system_clock
-from vllm_mlx.core.errors import InvalidRequest
+from vllm_mlx.core.errors import InvalidRequest, ModelLoadError
 from vllm_mlx.core.sampling import NEUTRAL, SamplingParams
 from vllm_mlx.engine.client import EngineClient
 from vllm_mlx.engine.engine import InProcessEngine
@@ -25,7 +25,7 @@ from vllm_mlx.mcp.config import BadMcpConfig, read_config
 from vllm_mlx.mcp.manager import McpManager
 from vllm_mlx.models.manifest import ModelManifest, read_manifest
 from vllm_mlx.models.source import made_at, resolve_model
-from vllm_mlx.parsing.detect import check_names, choose_format
+from vllm_mlx.parsing.detect import Chosen, check_names, choose_format
 from vllm_mlx.parsing.format import OutputFormat
 from vllm_mlx.parsing.write import write_calls
 from vllm_mlx.runners.base import Runner
@@ -93,15 +93,10 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
         (manifest, tokenizer), info = await asyncio.gather(
             asyncio.to_thread(_load_text, folder), engine.start()
         )
+        chosen = _chosen(config.model, manifest, tokenizer)
     except BaseException:
         await engine.aclose()
         raise
-    chosen = choose_format(
-        tokenizer.chat_template(tools=True),
-        manifest.model_type,
-        tool_call_parser=config.model.tool_call_parser,
-        reasoning_parser=config.model.reasoning_parser,
-    )
     output_format = chosen.format
     template = _template(tokenizer, output_format, card.id)
     template_defaults = json.loads(config.model.default_chat_template_kwargs or "{}")
@@ -134,6 +129,23 @@ async def load_model(config: Config, folder: Path, card: ModelCard, engine: Engi
             thinking_tokens=config.model.default_thinking_token_budget,
         ),
     )
+
+
+def _chosen(config: ModelConfig, manifest: ModelManifest, tokenizer: Tokenizer) -> Chosen:
+    """The model's format; what does not go with it is known only now.
+
+    Raises:
+        ModelLoadError: `--reasoning-parser` does not.
+    """
+    try:
+        return choose_format(
+            tokenizer.chat_template(tools=True),
+            manifest.model_type,
+            tool_call_parser=config.tool_call_parser,
+            reasoning_parser=config.reasoning_parser,
+        )
+    except InvalidSetting as error:
+        raise ModelLoadError(f"--{error.name.replace('_', '-')} {error.problem}") from None
 
 
 def _template(tokenizer: Tokenizer, output_format: OutputFormat, model_id: str) -> ChatTemplate:
