@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.health_latency import LIMIT_S, server
+from benchmarks.health_latency import LIMIT_S, server, split_flags
 
 _VALUES = 100_000
 
@@ -49,14 +49,14 @@ def resident_mb(root: int) -> dict[str, int]:
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    own = argv[: argv.index("--")] if "--" in argv else argv
+    own, flags = split_flags(argv)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grammar_memory")
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--lists", type=int, default=60)
     parser.add_argument("--every", type=int, default=10)
     given = parser.parse_args(own)
     begun = time.perf_counter()
-    with server(given.model, argv[len(own) + 1 :]) as url, httpx.Client(timeout=LIMIT_S) as client:
+    with server(given.model, flags) as url, httpx.Client(timeout=LIMIT_S) as client:
         for number in range(given.lists + 1):
             if number:
                 form = {"type": "object", "properties": {"a": {"enum": values(number)}}}

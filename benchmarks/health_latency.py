@@ -23,6 +23,12 @@ LIMIT_S = 600
 WORDS = "the server reads a long prompt while others ask for its health "
 
 
+def split_flags(argv: list[str]) -> tuple[list[str], list[str]]:
+    """A benchmark's own words, and behind `--` the server's flags."""
+    at = argv.index("--") if "--" in argv else len(argv)
+    return argv[:at], argv[at + 1 :]
+
+
 @contextmanager
 def server(model: str, flags: list[str]) -> Iterator[str]:
     """The address of a server that is ready."""
@@ -95,8 +101,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompts", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=9000)
     parser.add_argument("--rounds", type=int, default=3)
-    flags = argv[argv.index("--") + 1 :] if "--" in argv else []
-    given = parser.parse_args(argv[: argv.index("--")] if "--" in argv else argv)
+    own, flags = split_flags(argv)
+    given = parser.parse_args(own)
     slowest = 0.0
     with server(given.model, flags) as url:
         text = httpx.post(

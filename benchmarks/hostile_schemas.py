@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 from tests.e2e.hostile_forms import ENDLESS, HOSTILE, HUNDRED_THOUSAND, schema
 
-from benchmarks.health_latency import LIMIT_S, server
+from benchmarks.health_latency import LIMIT_S, server, split_flags
 from benchmarks.load import quantile, stream_chat
 
 
@@ -95,7 +95,7 @@ async def measure(url: str, given: argparse.Namespace) -> None:
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    own = argv[: argv.index("--")] if "--" in argv else argv
+    own, flags = split_flags(argv)
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile_schemas")
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--streams", type=int, default=8)
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--askers", type=int, default=8)
     parser.add_argument("--schemas", type=int, default=300)
     parser.add_argument("--large", type=int, default=10, help="lists of about 100,000 values")
-    with server(parser.parse_args(own).model, argv[len(own) + 1 :]) as url:
+    with server(parser.parse_args(own).model, flags) as url:
         asyncio.run(measure(url, parser.parse_args(own)))
     return 0
 

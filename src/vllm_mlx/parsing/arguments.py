@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_mlx.core.json_type import json_type
@@ -206,10 +206,9 @@ class _Rules:
     def _inside_of(self, parts: tuple[Schema, ...]) -> _Inside:
         found = self._insides.get(id(parts))
         if found is None:
-            named = dict.fromkeys(name for part in parts for name in _mapping(part, "properties"))
             places = range(max((len(_first_items(part)) for part in parts), default=0))
             found = self._insides[id(parts)] = _Inside(
-                named=_unions(parts, named),
+                named=_members(parts),
                 others=_union([part.get("additionalProperties") for part in parts]),
                 first=[_union([_item(part, place) for part in parts]) for place in places],
                 rest=_union([_item(part, len(places)) for part in parts]),
@@ -293,11 +292,12 @@ def _item(schema: Schema, place: int) -> object:
     return schema.get("additionalItems") if isinstance(items, list) else items
 
 
-def _unions(parts: Sequence[Schema], names: Iterable[str]) -> dict[str, Schema | None]:
-    said: dict[str, list[object]] = {name: [] for name in names}
+def _members(parts: Sequence[Schema]) -> dict[str, Schema | None]:
+    """What several schemas say of the members that they name."""
+    said: dict[str, list[object]] = {}
     for part in parts:
         for name, one in _mapping(part, "properties").items():
-            said[name].append(one)
+            said.setdefault(name, []).append(one)
     return {name: _union(several) for name, several in said.items()}
 
 
